@@ -1,0 +1,240 @@
+"""What one run is: validated when built, exact in JSON, fingerprinted.
+
+Why plain dictionaries for the plug-ins' knobs: their names and ranges stand on the plug-ins' cards, so this file
+never learns of a new method.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from cggm_core import catalog
+from cggm_core.cards import Card, DatasetCard, MethodCard, ModelCard, Param, Value
+from cggm_core.errors import ConfigError
+
+NAME_LENGTH = 200
+TRAINING_PARAMS = (
+    Param("epochs", 10, 1, 100_000, "passes over the training split"),
+    Param("batch_size", 64, 2, 65_536, "samples a step; 2 is noisiest, the whole split is a full gradient"),
+    Param("optimiser", "adam", text="rule that turns gradients into updates; Adam cancels a constant scale",
+          choices=("adam", "adamw", "sgd")),
+    Param("lr", 1e-3, 0.0, 100.0, "learning rate of the model; near 0 nothing moves, too high diverges",
+          low_open=True),
+    Param("classifier_lr", 5e-4, 0.0, 100.0, "learning rate of the unimodal classifiers", low_open=True),
+    Param("weight_decay", 0.0, 0.0, 10.0, "pull of the weights to zero; 0 is off"),
+    Param("momentum", 0.9, 0.0, 0.9999, "of SGD only; 0 is plain gradient descent"),
+    Param("gradient_clip", 0.0, 0.0, 1e6, "largest L2 norm of the whole model's gradient; 0 is off"),
+    Param("schedule", "constant", text="how the learning rate changes over epochs",
+          choices=("constant", "step", "cosine")),
+    Param("schedule_epochs", 10, 1, 100_000, "epochs between two drops, for the step schedule"),
+    Param("schedule_factor", 0.1, 0.0, 1.0, "step: factor a drop; cosine: final over first rate; 1 is constant"),
+    Param("warmup_epochs", 0, 0, 100_000, "epochs of linear warm-up; 0 is none"),
+    Param("seed", 0, 0, 2**31 - 1, "of parameters and of the order of samples"),
+    Param("device", "auto", text="auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one"),
+    Param("precision", "float32", text="number format of forward and backward",
+          choices=("float32", "bf16", "fp16")),
+    Param("threads", 0, 0, 1024, "processor threads of the worker; 0 takes the share given at start"),
+    Param("checkpoint_seconds", 60.0, 0.0, 86_400.0,
+          "time between checkpoints inside an epoch; 0 writes one every step"),
+)  # fmt: skip
+_TRAINING_CARD = Card("training", "Training", "Settings of every run, whatever its method.", TRAINING_PARAMS)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of every run; ranges stand in `TRAINING_PARAMS`.
+
+    Raises:
+        ConfigError: for a value outside its range.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimiser: str = "adam"
+    lr: float = 1e-3
+    classifier_lr: float = 5e-4
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    gradient_clip: float = 0.0
+    schedule: str = "constant"
+    schedule_epochs: int = 10
+    schedule_factor: float = 0.1
+    warmup_epochs: int = 0
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    threads: int = 0
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for param in TRAINING_PARAMS:
+            if param.name != "device":
+                object.__setattr__(self, param.name, param.check(getattr(self, param.name)))
+        kind, _, index = self.device.partition(":") if isinstance(self.device, str) else ("", "", "")
+        if kind not in ("auto", "cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+            raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run, and what people call it.
+
+    Attributes:
+        dataset: name of a card, or path of an `.npz` file in the exchange format.
+        dataset_params: knobs of the data set's card (none for a file).
+        model, model_params: the model's card and knobs.
+        method, method_params: the balancing method's card and knobs.
+        preset: the method's preset the knobs started from; "" for none. Its values are already inside
+            `method_params`, which alone decides.
+        training: settings of every run.
+        name, tags, notes: for people; not part of the fingerprint.
+
+    Raises:
+        ConfigError: for anything unknown or outside its range, when built.
+    """
+
+    dataset: str = "digits_views"
+    dataset_params: Mapping[str, Value] = field(default_factory=dict)
+    model: str = "late_fusion"
+    model_params: Mapping[str, Value] = field(default_factory=dict)
+    method: str = "joint"
+    preset: str = ""
+    method_params: Mapping[str, Value] = field(default_factory=dict)
+    training: Training = field(default_factory=Training)
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        method: MethodCard = catalog.card("method", self.method)
+        model: ModelCard = catalog.card("model", self.model)
+        preset = self.preset or (method.presets[0].name if method.presets else "")
+        put = object.__setattr__
+        put(self, "preset", preset)
+        put(self, "method_params", method.resolve(dict(self.method_params), preset))
+        put(self, "model_params", model.resolve(dict(self.model_params)))
+        if self.is_file():
+            if self.dataset_params:
+                raise ConfigError(f"a data file has no settings, found {sorted(self.dataset_params)}")
+        else:
+            data: DatasetCard = catalog.card("dataset", self.dataset)
+            put(self, "dataset_params", data.resolve(dict(self.dataset_params)))
+        put(self, "name", clean_text(self.name, NAME_LENGTH))
+        put(self, "notes", clean_text(self.notes, 20_000, lines=True))
+        put(self, "tags", tuple(clean_text(tag, 60) for tag in self.tags))
+
+    def is_file(self) -> bool:
+        """Whether `dataset` is a path and not a card's name."""
+        return self.dataset.endswith(".npz")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON types; `from_dict` gives an equal one back."""
+        made = asdict(self)
+        made["tags"] = list(self.tags)
+        return made
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> RunConfig:
+        """Build from JSON types.
+
+        Raises:
+            ConfigError: for an unknown key or a value outside its range.
+        """
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"a configuration is an object, found {type(given).__name__}")
+        known = {f.name for f in fields(cls)}
+        training = given.get("training", {})
+        if unknown := sorted(map(str, set(given) - known)):
+            raise ConfigError(f"unknown setting {unknown[0][:80]!r}; there are: {', '.join(sorted(known))}")
+        if not isinstance(training, Mapping):
+            raise ConfigError(f"training must be an object, found {type(training).__name__}")
+        for name in training:
+            _TRAINING_CARD.param(str(name))
+        for part in ("dataset_params", "model_params", "method_params"):
+            if not isinstance(given.get(part, {}), Mapping):
+                raise ConfigError(f"{part} must be an object, found {type(given[part]).__name__}")
+        for part in ("dataset", "model", "method", "preset", "name", "notes"):
+            if not isinstance(given.get(part, ""), str):
+                raise ConfigError(f"{part} must be text, found {given[part]!r:.80}")
+        tags = given.get("tags", ())
+        if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+            raise ConfigError(f"tags must be a list of texts, found {tags!r:.80}")
+        return cls(**{**given, "training": Training(**training), "tags": tuple(tags)})
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, two spaces; floats round-trip exactly."""
+        return json.dumps(self.to_dict(), sort_keys=True, indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunConfig:
+        """Inverse of `to_json`.
+
+        Raises:
+            ConfigError: if the text is not JSON or not a configuration.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ConfigError(f"the configuration is not valid JSON: {error}") from error
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over everything that decides the numbers, the seed included."""
+        return _digest(self._deciding())
+
+    def group(self) -> str:
+        """As `fingerprint`, without the seed: runs of one group are repetitions of one another."""
+        made = self._deciding()
+        made["training"] = {k: v for k, v in made["training"].items() if k != "seed"}
+        return _digest(made)
+
+    def _deciding(self) -> dict[str, Any]:
+        return {k: v for k, v in self.to_dict().items() if k not in ("name", "tags", "notes", "preset")}
+
+    def with_settings(self, settings: Mapping[str, Any]) -> RunConfig:
+        """A copy with dotted settings replaced, as `--set` gives them.
+
+        Args:
+            settings: `lr`, or `model.width`, `method.rho`, `dataset.noise`: the part before the dot
+                is a plug-in, without one the setting is of the training itself.
+
+        Raises:
+            ConfigError: for an unknown setting or a value outside its range.
+        """
+        made = self
+        for name, value in settings.items():
+            part, dot, knob = name.partition(".")
+            if not dot:
+                if name in ("name", "notes"):
+                    made = replace(made, **{name: value})
+                    continue
+                _TRAINING_CARD.param(name)
+                made = replace(made, training=replace(made.training, **{name: value}))
+            elif part in ("dataset", "model", "method"):
+                target = f"{part}_params"
+                made = replace(made, **{target: {**getattr(made, target), knob: value}})  # type: ignore[arg-type]
+            else:
+                raise ConfigError(f"unknown setting {name!r}; parts are dataset., model. and method.")
+        return made
+
+
+def clean_text(text: str, limit: int, *, lines: bool = False) -> str:
+    """Text for people: control and direction-changing characters dropped, at most `limit` characters.
+
+    Direction marks could make a name read as another on the page; control characters break terminals.
+    Emoji joiners and letters of every script stay.
+    """
+    kept = "".join(
+        c for c in text
+        if (c.isprintable() or c in "\u200d\ufe0f" or (lines and c in "\n\t"))
+        and c not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+    )  # fmt: skip
+    return kept.strip()[:limit]
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,178 @@
+"""The names of everything that is measured: unit, direction, label and place (the glossary as code).
+
+A series is `(metric, modality)`; modality is empty for fused values and `"m|n"` for a pair. Suffix law:
+`*_score` higher is better, `*_loss` lower is better, `*_ratio` and `*_coefficient` are 1 when neutral,
+`*_cosine` lies in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from cggm_core.errors import ConfigError
+
+Direction = Literal["higher", "lower", "neutral"]
+Scope = Literal["fused", "modality", "both", "pair"]
+Cadence = Literal["step", "epoch", "end"]
+
+PAIR_SEPARATOR = "|"
+
+
+class MetricKey(NamedTuple):
+    """Name of one series: what is measured, and of which modality ("" for fused, "m|n" for a pair)."""
+
+    metric: str
+    modality: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.metric}[{self.modality}]" if self.modality else self.metric
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a metric is.
+
+    Attributes:
+        name: as stored and exported.
+        label: as drawn on an axis, without unit.
+        unit: "" where the number has none; "1" is never written.
+        direction: which way is better; "neutral" where neither is.
+        scope: fused, one series a modality, both, or one a pair of modalities.
+        cadence: recorded every step, every epoch, or once at the end.
+        neutral: the value that means "nothing happens", drawn as a line; None where there is none.
+        bounds: lowest and highest possible value, None where open.
+        description: one sentence: what it is computed from.
+    """
+
+    name: str
+    label: str
+    unit: str
+    direction: Direction
+    scope: Scope
+    cadence: Cadence
+    description: str
+    neutral: float | None = None
+    bounds: tuple[float | None, float | None] = (None, None)
+
+
+def _step(
+    name: str, label: str, unit: str, direction: Direction, scope: Scope, description: str,
+    neutral: float | None = None, bounds: tuple[float | None, float | None] = (None, None),
+) -> Metric:  # fmt: skip
+    return Metric(name, label, unit, direction, scope, "step", description, neutral, bounds)
+
+
+_ALL = (
+    _step("loss", "Total loss", "", "lower", "fused",
+          "what backward ran on: task loss plus every weighted added term, mean over the training batch"),
+    _step("task_loss", "Task loss", "", "lower", "fused",
+          "the task's loss on the fused prediction, mean over the training batch"),
+    _step("direction_loss", "Direction loss", "", "lower", "fused",
+          "L_gm of Eq. 12, unweighted: (1/M) sum of |B_m| - B_m cos_m"),
+    _step("score", "Fused score", "", "higher", "fused",
+          "the task's score of the fused prediction on the training batch"),
+    _step("unimodal_score", "Unimodal score", "", "higher", "modality",
+          "the task's score of modality m's classifier on the training batch"),
+    _step("unimodal_loss", "Unimodal loss", "", "lower", "modality",
+          "the task's loss of modality m's classifier, mean over the training batch"),
+    _step("score_gain", "Score gain", "", "neutral", "modality",
+          "the change of the unimodal score that the coefficient used (Delta epsilon of Eq. 6)", 0.0),
+    _step("balance_coefficient", "Balancing coefficient", "", "neutral", "modality",
+          "B_m of Eq. 7, rho included: exactly the factor applied to the gradients of modality m", 1.0),
+    _step("coefficient_undefined", "Coefficient undefined", "", "lower", "fused",
+          "1 where the sum of score gains is zero to rounding, so that B kept its last value; else 0",
+          0.0, (0.0, 1.0)),
+    _step("gradient_norm_raw", "Gradient norm, raw", "", "neutral", "modality",
+          "L2 norm over the parameters of modality m, after backward, before the method, before clipping; "
+          "loss is a mean over the batch", None, (0.0, None)),
+    _step("gradient_norm", "Gradient norm", "", "neutral", "modality",
+          "the same norm after the method, before clipping", None, (0.0, None)),
+    _step("update_ratio", "Update ratio", "", "neutral", "modality",
+          "L2 norm of the optimiser's change over L2 norm of the weights, parameters of modality m",
+          None, (0.0, None)),
+    _step("head_gradient_norm", "Head gradient norm", "", "neutral", "both",
+          "L2 norm of the last layer's weight gradient: of the fusion head (task loss), of classifier m",
+          None, (0.0, None)),
+    _step("direction_cosine", "Direction cosine", "", "neutral", "modality",
+          "cosine of the fusion head's and classifier m's last-layer weight gradients, flattened (Eq. 12)",
+          0.0, (-1.0, 1.0)),
+    _step("pair_cosine", "Pair cosine", "", "neutral", "pair",
+          "cosine of the last-layer weight gradients of two modalities' classifiers", 0.0, (-1.0, 1.0)),
+    _step("learning_rate", "Learning rate", "", "neutral", "fused",
+          "the optimiser's rate at this step", None, (0.0, None)),
+    _step("step_seconds", "Time per step", "s", "lower", "fused",
+          "wall time from the start of this step to the start of the next, as the training process saw it",
+          None, (0.0, None)),
+    _step("samples_per_second", "Throughput", "samples/s", "higher", "fused",
+          "samples of the batch over the time of the step", None, (0.0, None)),
+)  # fmt: skip
+
+_EPOCH = (
+    ("loss", "loss", "", "lower", "fused", "the task's loss, mean over all samples"),
+    ("score", "score", "", "higher", "fused", "the task's score of the fused prediction"),
+    ("unimodal_score", "unimodal score", "", "higher", "modality",
+     "the task's score of modality m's classifier"),
+    ("accuracy", "accuracy", "", "higher", "fused", "share of samples predicted right"),
+    ("f1", "F1", "", "higher", "fused", "F1 averaged over classes, weighted by their samples"),
+    ("mae", "MAE", "label units", "lower", "fused", "mean absolute error"),
+    ("corr", "correlation", "", "higher", "fused", "Pearson correlation of prediction and label"),
+    ("acc2", "Acc-2", "", "higher", "fused", "share of samples with the right sign"),
+    ("acc7", "Acc-7", "", "higher", "fused", "share of samples right after rounding to seven classes"),
+    ("dice_wt", "Dice, whole tumour", "", "higher", "fused", "Dice of the whole tumour"),
+    ("dice_tc", "Dice, tumour core", "", "higher", "fused", "Dice of the tumour core"),
+    ("dice_et", "Dice, enhancing tumour", "", "higher", "fused", "Dice of the enhancing tumour"),
+    ("dice", "Dice", "", "higher", "fused", "Dice of the foreground"),
+)  # fmt: skip
+
+
+def _epoch_metrics() -> tuple[Metric, ...]:
+    made: list[Metric] = []
+    splits: tuple[tuple[str, str, Cadence, str], ...] = (
+        ("val_", "Validation", "epoch", "on the validation split at the end of the epoch"),
+        ("test_", "Test", "end", "on the test split, once, after the last epoch; chooses nothing"),
+    )
+    for prefix, split, cadence, where in splits:
+        for name, label, unit, direction, scope, what in _EPOCH:
+            made.append(
+                Metric(
+                    prefix + name, f"{split} {label}", unit, direction, scope, cadence,  # type: ignore[arg-type]
+                    f"{what}, {where}",
+                )
+            )  # fmt: skip
+    return tuple(made)
+
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*_ALL, *_epoch_metrics())}
+
+
+def metric(name: str) -> Metric:
+    """What a recorded name means; a name nobody declared is described as such, never refused.
+
+    Runs from a user's own loop may hold metrics of their own, and a page must still draw them.
+    """
+    found = METRICS.get(name)
+    return found or Metric(name, name.replace("_", " ").capitalize(), "", "neutral", "both", "step",
+                           "recorded by the run; not one of the lab's own metrics")  # fmt: skip
+
+
+def pair(first: str, second: str) -> str:
+    """Name of an unordered pair of modalities in model order: `"first|second"`."""
+    return f"{first}{PAIR_SEPARATOR}{second}"
+
+
+def check_modality(name: str) -> str:
+    """A modality's name as given, if a series and a file can carry it.
+
+    Args:
+        name: 1 to 64 characters; letters, digits, space, `_`, `-`, `.`; starts with a letter or digit.
+
+    Raises:
+        ConfigError: if it is anything else; `|` and `[` would make series names ambiguous.
+    """
+    if 1 <= len(name) <= 64 and name[0].isalnum() and all(c.isalnum() or c in " _-." for c in name):
+        return name
+    raise ConfigError(
+        f"modality name {name[:64]!r} cannot be used: take 1 to 64 letters, digits, spaces, '_', '-' or '.', "
+        "the first a letter or digit"
+    )
