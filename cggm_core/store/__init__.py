@@ -1,0 +1,82 @@
+"""The run store: one writer, many readers, a run in one folder. This is all other packages need of it."""
+
+from cggm_core.store.control import ControlInbox, Request, send
+from cggm_core.store.downsample import downsampled, kept_indices
+from cggm_core.store.identity import Identity, identity_of, is_alive, own_identity
+from cggm_core.store.layout import (
+    CHECKPOINT,
+    CONFIG,
+    CONTROL,
+    DATABASE,
+    LOG,
+    check_run_id,
+    create_run,
+    is_run_id,
+    note_launch,
+    run_folder,
+)
+from cggm_core.store.marks import Marks, read_marks, update_marks
+from cggm_core.store.memory import MemoryRun, MemoryRunReader, MemoryRunWriter
+from cggm_core.store.protocols import (
+    ENDED,
+    Attempt,
+    Event,
+    News,
+    RunInfo,
+    RunReader,
+    RunWriter,
+    Series,
+    Snapshot,
+    State,
+    Summary,
+)
+from cggm_core.store.sqlite_reader import SqliteRunReader, open_reader
+from cggm_core.store.sqlite_writer import SqliteRunWriter, open_writer
+from cggm_core.store.trashcan import delete, restore, trash, trashed
+
+__all__ = [
+    "CHECKPOINT",
+    "CONFIG",
+    "CONTROL",
+    "DATABASE",
+    "ENDED",
+    "LOG",
+    "Attempt",
+    "ControlInbox",
+    "Event",
+    "Identity",
+    "Marks",
+    "MemoryRun",
+    "MemoryRunReader",
+    "MemoryRunWriter",
+    "News",
+    "Request",
+    "RunInfo",
+    "RunReader",
+    "RunWriter",
+    "Series",
+    "Snapshot",
+    "SqliteRunReader",
+    "SqliteRunWriter",
+    "State",
+    "Summary",
+    "check_run_id",
+    "create_run",
+    "delete",
+    "downsampled",
+    "identity_of",
+    "is_alive",
+    "is_run_id",
+    "kept_indices",
+    "note_launch",
+    "open_reader",
+    "open_writer",
+    "own_identity",
+    "read_marks",
+    "restore",
+    "run_folder",
+    "send",
+    "trash",
+    "trashed",
+    "update_marks",
+]
