@@ -1,0 +1,213 @@
+"""One optimiser step, filled phase by phase, and what a method may do in each.
+
+Phases: inputs -> features -> logits -> loss -> gradients -> updated. Reading a field before its phase raises
+an error that names the field and the hook to use instead. Every number a method reads here is a tensor on the
+training device: nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cggm_core.errors import CapabilityError, PhaseError
+from cggm_core.measures.directions import head_gradient
+from cggm_core.measures.gradients import scale_
+from cggm_core.names import MetricKey
+from cggm_core.protocols.data import Batch
+from cggm_core.protocols.model import MultimodalModel
+from cggm_core.protocols.task import Task
+
+CAPABILITIES = {
+    "unimodal_scores": "classifiers on each modality's features, scored on the training batch",
+    "head_gradients": "last-layer gradients of fusion head and classifiers",
+    "encoder_gradients": "gradients of each modality's own parameters, and the right to scale them",
+}
+
+
+class Phase(IntEnum):
+    """How far a step has come."""
+
+    INPUTS = 0
+    FEATURES = 1
+    LOGITS = 2
+    LOSS = 3
+    GRADIENTS = 4
+    UPDATED = 5
+
+
+_HOOK = {
+    Phase.FEATURES: "on_features", Phase.LOGITS: "on_logits", Phase.LOSS: "on_loss",
+    Phase.GRADIENTS: "on_gradients", Phase.UPDATED: "on_step_end",
+}  # fmt: skip
+
+
+class Step:
+    """State of one step; made by the trainer, read and changed by the method in its hooks.
+
+    Attributes:
+        index: optimiser step, from 0, never reset.
+        epoch: pass over the data, from 0.
+        batch: inputs, target and ids.
+        modalities: names in model order.
+        scaled: coefficient applied by `scale_gradients`, by modality; empty while none was.
+        readings: what the method reported, for the recorder.
+    """
+
+    def __init__(
+        self, index: int, epoch: int, batch: Batch, model: MultimodalModel, task: Task,
+        parameters: Mapping[str, list[nn.Parameter]], granted: frozenset[str],
+    ) -> None:  # fmt: skip
+        self.index, self.epoch, self.batch = index, epoch, batch
+        self.model, self.task = model, task
+        self.modalities = model.modalities
+        self.parameters = parameters
+        self.phase = Phase.INPUTS
+        self.loss_terms: dict[str, Tensor] = {}
+        self.scaled: dict[str, Tensor] = {}
+        self.readings: dict[MetricKey, Tensor | float] = {}
+        self._granted = granted
+        self._held: dict[str, Any] = {}
+
+    def _fill(self, phase: Phase, **fields: Any) -> None:
+        """For the trainer: store what a phase yields and move on."""
+        self._held.update(fields)
+        self.phase = max(self.phase, phase)
+
+    def _get(self, name: str, phase: Phase) -> Any:
+        if self.phase < phase or name not in self._held:
+            raise PhaseError(f"step.{name} is not there before {phase.name.lower()}; read it in {_HOOK[phase]}")
+        return self._held[name]
+
+    def _need(self, capability: str) -> None:
+        if capability not in self._granted:
+            raise CapabilityError(f"the method reads {capability!r} without declaring it in its card's requires")
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """Encoder outputs by modality; replaceable in `on_features`."""
+        held: dict[str, Tensor] = self._get("features", Phase.FEATURES)
+        return held
+
+    @property
+    def fused(self) -> Tensor:
+        """Input of the fusion head."""
+        held: Tensor = self._get("fused", Phase.LOGITS)
+        return held
+
+    @property
+    def logits(self) -> Tensor:
+        """Fused prediction."""
+        held: Tensor = self._get("logits", Phase.LOGITS)
+        return held
+
+    @property
+    def task_loss(self) -> Tensor:
+        """The task's loss on the fused prediction, scalar, with its graph until backward."""
+        held: Tensor = self._get("task_loss", Phase.LOSS)
+        return held
+
+    @property
+    def loss(self) -> Tensor:
+        """Task loss plus every added term."""
+        return torch.stack([self.task_loss, *self.loss_terms.values()]).sum() if self.loss_terms else self.task_loss
+
+    @property
+    def unimodal_scores(self) -> dict[str, Tensor]:
+        """Score of each classifier on this batch, scalars in the measuring dtype; higher is better."""
+        self._need("unimodal_scores")
+        held: dict[str, Tensor] = self._get("unimodal_scores", Phase.LOSS)
+        return held
+
+    @property
+    def unimodal_losses(self) -> dict[str, Tensor]:
+        """Loss of each classifier on this batch, detached scalars; lower is better."""
+        self._need("unimodal_scores")
+        held: dict[str, Tensor] = self._get("unimodal_losses", Phase.LOSS)
+        return held
+
+    @property
+    def unimodal_logits(self) -> dict[str, Tensor]:
+        """Prediction of each classifier, detached."""
+        self._need("unimodal_scores")
+        held: dict[str, Tensor] = self._get("unimodal_logits", Phase.LOSS)
+        return held
+
+    @property
+    def classifier_heads(self) -> dict[str, nn.Linear | nn.Conv2d]:
+        """Last layer of each classifier."""
+        self._need("head_gradients")
+        held: dict[str, nn.Linear | nn.Conv2d] = self._get("classifier_heads", Phase.LOSS)
+        return held
+
+    @property
+    def classifier_head_gradients(self) -> dict[str, Tensor]:
+        """Gradient of each classifier's loss by its last weight, detached, shape of the weight."""
+        self._need("head_gradients")
+        held: dict[str, Tensor] = self._get("classifier_head_gradients", Phase.LOSS)
+        return held
+
+    def head_gradient(self) -> Tensor:
+        """Gradient of the task loss by the fusion head's last weight, differentiable (G_F of Eq. 10)."""
+        self._need("head_gradients")
+        return self.fused_head_gradient()
+
+    def fused_head_gradient(self) -> Tensor:
+        """As `head_gradient`, for the engine's own measuring; computed once a step."""
+        if "head_gradient" not in self._held:
+            self._held["head_gradient"] = head_gradient(
+                self.model.head, self.fused, self.task.logit_gradient(self.logits, self.batch.target), self.task_loss
+            )
+        held: Tensor = self._held["head_gradient"]
+        return held
+
+    def set_features(self, features: Mapping[str, Tensor]) -> None:
+        """Replace features before fusion (dropout of a modality, say)."""
+        if self.phase != Phase.FEATURES:
+            raise PhaseError("features can be replaced in on_features only")
+        self._held["features"] = dict(features)
+
+    def set_logits(self, logits: Tensor) -> None:
+        """Replace the fused prediction before the loss (reweighted fusion, say)."""
+        if self.phase != Phase.LOGITS:
+            raise PhaseError("logits can be replaced in on_logits only")
+        self._held["logits"] = logits
+
+    def add_loss(self, name: str, value: Tensor) -> None:
+        """Add a weighted term to the loss, recorded apart from the task's.
+
+        Args:
+            name: word for the term.
+            value: scalar, already weighted.
+        """
+        if self.phase != Phase.LOSS:
+            raise PhaseError("a loss term can be added in on_loss only")
+        self.loss_terms[name] = value
+
+    def scale_gradients(self, coefficients: Mapping[str, Tensor]) -> None:
+        """Multiply the gradients of each modality's own parameters, and record the factor as applied.
+
+        Args:
+            coefficients: modality -> scalar; a modality left out keeps its gradient (factor 1).
+        """
+        self._need("encoder_gradients")
+        if self.phase != Phase.GRADIENTS:
+            raise PhaseError("gradients can be scaled in on_gradients only")
+        for modality, coefficient in coefficients.items():
+            scale_([p.grad for p in self.parameters[modality] if p.grad is not None], coefficient)
+            self.scaled[modality] = coefficient
+
+    def report(self, metric: str, value: Tensor | float | Mapping[str, Tensor]) -> None:
+        """Record a number of the method's own: one, or one a modality."""
+        if isinstance(value, Mapping):
+            for modality, one in value.items():
+                self.readings[MetricKey(metric, modality)] = one.detach()
+        else:
+            self.readings[MetricKey(metric)] = value.detach() if isinstance(value, Tensor) else value
+
+
+Look = Callable[[Step, str], None]

@@ -1,0 +1,52 @@
+"""What a task is: loss, score, the loss's derivative, named metrics.
+
+It replaces every `if dataset in [...]`: a method asks the task for the score whose change it needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from cggm_core.protocols.data import TaskSpec
+
+
+class Task(ABC):
+    """One kind of prediction problem. Every method is pure and free of host-device synchronisation
+    except `metrics`, which runs once an epoch."""  # noqa: D205
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    @abstractmethod
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean loss over the batch, a scalar.
+
+        Args:
+            logits: `[batch, outputs]` (segmentation `[batch, outputs, h, w]`).
+            target: as in `protocols.data.Split`.
+        """
+
+    @abstractmethod
+    def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor | None:
+        """Derivative of `loss` by the logits, differentiable itself, shape of `logits`; None where there is no
+        closed form and the engine falls back to double backward."""  # noqa: D205, D209
+
+    @abstractmethod
+    def score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Score of the batch, a scalar, higher is better, in `score_dtype`; no gradient flows from it."""
+
+    @abstractmethod
+    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        """The task's named metrics over a whole split, on the host (`accuracy f1`, `mae corr ...`, `dice_wt ...`)."""
+
+    @property
+    @abstractmethod
+    def score_name(self) -> str:
+        """What the score is, in a word: accuracy, -MAE, Dice."""
+
+    @property
+    @abstractmethod
+    def chance(self) -> float:
+        """Score of the best constant prediction under balanced labels; a reference line in figures."""
