@@ -1,7 +1,9 @@
 """The run store: one writer, many readers, a run in one folder. This is all other packages need of it."""
 
+from cggm_core.store.catalogue import Catalogue
 from cggm_core.store.control import ControlInbox, Request, send
 from cggm_core.store.downsample import downsampled, kept_indices
+from cggm_core.store.export import write_csv
 from cggm_core.store.identity import Identity, identity_of, is_alive, own_identity
 from cggm_core.store.layout import (
     CHECKPOINT,
@@ -16,7 +18,8 @@ from cggm_core.store.layout import (
     run_folder,
 )
 from cggm_core.store.marks import Marks, read_marks, update_marks
-from cggm_core.store.memory import MemoryRun, MemoryRunReader, MemoryRunWriter
+from cggm_core.store.memory import MemoryRun, MemoryRunWriter
+from cggm_core.store.memory_reader import MemoryRunReader
 from cggm_core.store.protocols import (
     ENDED,
     Attempt,
@@ -42,6 +45,7 @@ __all__ = [
     "ENDED",
     "LOG",
     "Attempt",
+    "Catalogue",
     "ControlInbox",
     "Event",
     "Identity",
@@ -79,4 +83,5 @@ __all__ = [
     "trash",
     "trashed",
     "update_marks",
+    "write_csv",
 ]

@@ -69,8 +69,8 @@ class Batch:
 class RowBuffer:
     """Rows on their way from the training thread to the writer's thread.
 
-    The training thread only appends a tuple. At most `MOST_ROWS` rows wait raw and `MOST_VALUES` numbers packed;
-    beyond that the oldest go, and `dropped` says how many rows did.
+    The training thread only appends a tuple. At most `MOST_ROWS` rows wait raw and `MOST_VALUES` numbers
+    packed; beyond that the oldest go, and `dropped` says how many rows did.
     """
 
     def __init__(self) -> None:

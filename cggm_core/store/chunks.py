@@ -27,7 +27,9 @@ def pack(step: IntArray, epoch: IntArray, seconds: FloatArray, values: FloatArra
     """Rows as one block of words.
 
     Args:
-        step, epoch, seconds: shape [rows].
+        step: shape [rows].
+        epoch: shape [rows].
+        seconds: shape [rows].
         values: shape [rows, columns].
 
     Returns:

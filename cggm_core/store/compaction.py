@@ -1,8 +1,8 @@
 """Chunks on disk: writing them, merging small ones, and reading back the rows that count.
 
-A commit every quarter second makes many small chunks. They are merged inside the same transaction as they gather,
-so reading a series costs by its length and not by the number of commits. A reader's place in a stream is a row
-number and never a chunk, so merging cannot make it skip a row or hand one out twice.
+A commit every quarter second makes many small chunks. They are merged inside the same transaction as they
+gather, so reading a series costs by its length and not by the number of commits. A reader's place in a stream
+is a row number and never a chunk, so merging cannot make it skip a row or hand one out twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 def full_rows(columns: int) -> int:
-    """Rows of a chunk that is merged no more: at most 4,096, fewer for wide streams, so that a merge stays short."""
+    """Rows of a chunk that is merged no more: 4,096, fewer in wide streams, so that a merge stays short."""
     return max(64, min(FULL_ROWS, FULL_BYTES // (8 * (chunks.FIRST_VALUE + columns))))
 
 
@@ -94,7 +94,8 @@ def visible_rows(connection: sqlite3.Connection, stream: int, count: int, column
 
     Args:
         connection: inside a transaction.
-        stream: which; count: rows it has.
+        stream: which.
+        count: rows it has.
         columns: which value columns to read.
     """
     cut = tables.hidden_from(tables.attempts(connection))
@@ -114,13 +115,12 @@ def read_rows(connection: sqlite3.Connection, chunk: tables.Chunk, columns: Sequ
 
 
 def _merge(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
-    """Replace neighbours by one chunk; returns its id, or -1 where a damaged one is left for readers to report."""
+    """Replace neighbours by one chunk; returns its id, or -1 where one is damaged and stays."""
     if len(ids) < 2:
         return ids[0] if ids else -1
     marks = ",".join("?" * len(ids))
     rows = connection.execute(
-        "SELECT id, stream, attempt, first_seq, rows, step_low, step_high, crcs, crc FROM chunk "
-        f"WHERE id IN ({marks}) ORDER BY first_seq",
+        f"SELECT {tables.CHUNK_COLUMNS} FROM chunk WHERE id IN ({marks}) ORDER BY first_seq",
         ids,
     ).fetchall()
     try:

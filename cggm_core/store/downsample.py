@@ -1,8 +1,9 @@
 """Fewer points that show the same line: the extremes of buckets that stay where they are.
 
 Buckets are powers of two wide and aligned to the absolute step, never to the window or to the last row. So a
-point once drawn stays while rows arrive; only its newest bucket changes, and once in a doubling of the run the
-width doubles. Largest-triangle-three-buckets (LTTB) draws prettier lines, but its buckets depend on the number
+point once drawn stays while rows arrive; only its newest bucket changes, and once in a doubling of the run
+the width doubles. Largest-triangle-three-buckets (LTTB) draws prettier lines, but its buckets depend on the
+number
 of rows: each new row moves earlier points, a live line trembles, and peaks appear and vanish.
 """
 

@@ -20,7 +20,8 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o600) -> None:
     """Put `data` at `path` so that every reader sees the old file or the new one, also after a power cut.
 
     Raises:
-        OSError: if the folder cannot be written; the old file is then untouched and nothing is left beside it.
+        OSError: if the folder cannot be written; the old file is then untouched and nothing is left beside
+        it.
     """
     content = data.encode() if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 _PROC = Path("/proc")
 
@@ -23,7 +23,8 @@ class Identity:
     """One process of one boot of one machine.
 
     Attributes:
-        pid: process id; ticks: start in clock ticks since boot (hundredths of a second where there is no /proc).
+        pid: process id; ticks: start in clock ticks since boot (hundredths of a second where there is no
+            /proc).
         boot: id of the boot, "" where the system has none.
         host: name of the machine, for people and to tell a foreign process from a dead one.
     """

@@ -1,7 +1,7 @@
 """Run ids, and what lies where inside a run folder.
 
-A run's id is ours and sorts by time of creation; a user's name for a run never becomes part of a path. Every id
-that comes from outside passes `check_run_id` before it is joined to one.
+A run's id is ours and sorts by time of creation; a user's name for a run never becomes part of a path. Every
+id that comes from outside passes `check_run_id` before it is joined to one.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def create_run(root: Path | str, config_json: str) -> str:
         with contextlib.suppress(OSError):
             shutil.rmtree(made)
         raise StoreError(
-            f"no run can be made in {root}: {error.strerror or error}; free space or choose a folder you may write"
+            f"no run can be made in {root}: {error.strerror or error}; "
+            "free space or choose a folder you may write"
         ) from error
     sync_folder(root)
     return run_id
@@ -136,7 +137,7 @@ def read_json_file(path: Path, limit: int = 8_000_000) -> object:
 
 
 def stat_key(path: Path) -> tuple[int, int, int]:
-    """(mtime in ns, size, inode) of a file; zeros if it is not there. Equal keys: not replaced, not written."""
+    """(mtime in ns, size, inode) of a file, zeros if there is none; equal keys: not replaced, not written."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What the user says about a run: name, tags, notes, pinned, archived. Written by the app, never by the worker."""
+"""What the user says about a run: name, tags, notes, pinned, archived; written by the app alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Marks:
 
 
 def read_marks(folder: Path, config: Mapping[str, Any]) -> Marks:
-    """Marks of a run; what the user never changed comes from the configuration, a broken file counts as none."""
+    """Marks of a run; what nobody changed comes from the configuration, a broken file counts as none."""
     try:
         given = read_json_file(folder / MARKS)
     except (OSError, ValueError):
@@ -37,8 +37,8 @@ def read_marks(folder: Path, config: Mapping[str, Any]) -> Marks:
 
 
 def update_marks(
-    folder: Path | str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None,
-    pinned: bool | None = None, archived: bool | None = None,
+    folder: Path | str, *, name: str | None = None, tags: Sequence[str] | None = None,
+    notes: str | None = None, pinned: bool | None = None, archived: bool | None = None,
 ) -> Marks:  # fmt: skip
     """Change the marks given and leave the others; two sessions at once lose nothing.
 

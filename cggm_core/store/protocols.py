@@ -211,7 +211,8 @@ class RunWriter(Protocol):
     def finish(self, state: Literal["finished", "stopped", "failed"], reason: str = "") -> None:
         """Commit everything, seal the file so that it opens read-only anywhere, give the run up.
 
-        A second call does nothing. Does not spin when the store is away: it tries for a bounded time and warns.
+        A second call does nothing. Does not spin when the store is away: it tries for a bounded time and
+        warns.
         """
 
 
@@ -234,8 +235,10 @@ class RunReader(Protocol):
 
         Args:
             keys: what to read; a key that the run does not have yields an empty series.
-            max_points: 0 for every row, else at most this many, extremes, first, last and non-finite ends kept.
-            first, last: range of steps, both inclusive.
+            max_points: 0 for every row, else at most this many, extremes, first, last and non-finite ends
+                kept.
+            first: lowest step wanted, None for the beginning.
+            last: highest step wanted, None for the end.
 
         Raises:
             DamagedRunError: if a checksum does not fit; the message names the run and the steps.

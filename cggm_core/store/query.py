@@ -20,7 +20,7 @@ _NOTHING = (0, -(2**63))
 
 @dataclass(frozen=True)
 class Place:
-    """How far a consumer has read: by stream, rows handed out and their highest step; the attempt; the last event."""
+    """How far a consumer has read: by stream its rows and their highest step; the attempt; the last event."""
 
     attempt: int = 0
     streams: tuple[tuple[int, int], ...] = ()
@@ -56,7 +56,8 @@ class Query:
         for stream in self._wanted():
             parts[stream] = self._rows(stream, self._handed_out(place, stream)[0], None, None)
         highest = {stream: self._highest(place, stream) for stream in self._wanted()}
-        # A step at or below what was handed out means that rows the consumer holds are no longer the right ones.
+        # A step at or below what was handed out means that rows the consumer holds are no longer the right
+        # ones.
         stale = [
             int(rows.step[0])
             for stream, rows in parts.items()

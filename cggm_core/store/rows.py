@@ -12,7 +12,7 @@ from cggm_core.store.protocols import FloatArray, IntArray, Series
 
 
 class Rows(NamedTuple):
-    """Rows of one stream: step, epoch, seconds of shape [rows]; values, one array of shape [rows] a column."""
+    """Rows of one stream: step, epoch, seconds, and one array of values a column, each of shape [rows]."""
 
     step: IntArray
     epoch: IntArray
@@ -49,7 +49,7 @@ def settled(parts: Sequence[Rows], columns: int) -> Rows:
 
 
 def visible(part: Rows, cut: int, first: int | None, last: int | None) -> Rows:
-    """Rows below the step `cut` from which a later attempt won, inside the range asked for (both inclusive)."""
+    """Rows below the step `cut` from which a later attempt won, from `first` to `last`, both inclusive."""
     low = -(2**63) if first is None else first
     high = cut - 1 if last is None else min(last, cut - 1)
     if not len(part.step) or (part.step.min() >= low and part.step.max() <= high):

@@ -1,7 +1,7 @@
 """The writer's side of run.db: every statement that changes it, each commit one transaction.
 
-What is known of the file (rows of each stream, its summaries, its small chunks) is replaced only after a commit,
-so a failed transaction leaves nothing half-believed and is simply tried again.
+What is known of the file (rows of each stream, its summaries, its small chunks) is replaced only after a
+commit, so a failed transaction leaves nothing half-believed and is simply tried again.
 """
 
 from __future__ import annotations
@@ -13,40 +13,21 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from cggm_core.errors import StoreError, WriterConflictError
-from cggm_core.store import chunks, compaction, schema, summaries, tables
+from cggm_core.store import chunks, compaction, schema, start, summaries, tables
 from cggm_core.store.buffer import Batch, Block
 from cggm_core.store.compaction import Piece
-from cggm_core.store.identity import Identity, is_alive, own_identity
 from cggm_core.store.layout import DATABASE
 from cggm_core.store.protocols import ENDED
+from cggm_core.store.stream_state import StreamState, recounted, write_run, write_summary
 from cggm_core.store.tables import RunRow, Stream
 
 BUSY_MS = 1000
 SEAL_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class StreamState:
-    """What the writer knows of a stream in the file.
-
-    Attributes:
-        rows: recorded so far; high: highest step of them.
-        pieces: its newest chunks that may still be merged.
-        summary: of its columns.
-        exact: False once a row came out of order, so that an overwritten one may still count in `summary`.
-    """
-
-    rows: int
-    high: int
-    pieces: tuple[Piece, ...]
-    summary: summaries.SummaryArray
-    exact: bool = True
 
 
 class RunFile:
@@ -72,10 +53,12 @@ class RunFile:
         try:
             with schema.translated(self.run_id):
                 if not self.path.exists():
-                    self._make()
+                    start.make_file(self.path, wall())
                 self._inode = os.stat(self.path).st_ino
                 with self._transaction() as connection:
-                    self._begin_attempt(connection, resume_at)
+                    self.updated_before = tables.run_row(connection).updated_at
+                    self._run, self._streams = start.begin_attempt(connection, resume_at, wall())
+                    self.first_step = tables.attempts(connection)[-1].first_step
         except BaseException as error:
             self.let_go()
             if isinstance(error, OSError):
@@ -113,7 +96,7 @@ class RunFile:
             for stream, state in self._streams.items():
                 compaction.merge_all(connection, stream, state.rows)
                 if not state.exact:
-                    self._write_summary(connection, stream, self._recounted(connection, stream, state))
+                    write_summary(connection, stream, recounted(connection, stream, state))
         connection = self._opened()
         free, pages = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
@@ -135,7 +118,7 @@ class RunFile:
         self._connection = None
 
     def abandon(self) -> None:
-        """Forget the file without ever closing it, in a forked child: closing would touch the parent's WAL."""
+        """Forget the file without ever closing it, in a forked child: closing touches the parent's WAL."""
         if self._connection is not None:
             # One reference too many, so that the interpreter's end does not close it either.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
@@ -148,20 +131,6 @@ class RunFile:
             sqlite3.Error, DamagedRunError: if they cannot be read.
         """
         return tables.streams(self._opened())
-
-    def _make(self) -> None:
-        # Made aside and renamed, so that no reader ever meets a run.db without its tables.
-        made = self.path.with_name(f".{DATABASE}.new")
-        made.unlink(missing_ok=True)
-        schema.create(made)
-        now = self._wall()
-        row = RunRow(self.run_id, "starting", '""', "", 0, 0, -1, -1, 0, 0, 0, 0, now, now)
-        connection = sqlite3.connect(made, isolation_level=None)
-        try:
-            _write_run(connection, row)
-        finally:
-            connection.close()
-        os.rename(made, self.path)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -181,7 +150,8 @@ class RunFile:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._opened()
         try:
-            # IMMEDIATE: a transaction that first reads and then writes may be refused at once, whatever the timeout.
+            # IMMEDIATE: a transaction that first reads and then writes may be refused at once, whatever the
+            # timeout.
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
@@ -193,68 +163,8 @@ class RunFile:
                 self.let_go()
             raise
 
-    def _begin_attempt(self, connection: sqlite3.Connection, resume_at: int | None) -> None:
-        run, now, me = tables.run_row(connection), self._wall(), own_identity()
-        owner = Identity.from_json(run.owner)
-        if run.state not in ENDED and owner is not None and owner != me and is_alive(owner):
-            raise WriterConflictError(
-                f"run {self.run_id} is being written by process {owner.pid} on {owner.host}; stop that one first"
-            )
-        lives = tables.attempts(connection)
-        number = len(lives) + 1
-        first = resume_at if resume_at is not None else run.step + 1
-        if lives and not lives[-1].ended:
-            died = (lives[-1].number, lives[-1].first_step, lives[-1].started_at, "died")
-            connection.execute("REPLACE INTO attempt VALUES (?,?,?,?,?)", schema.sealed(*died))
-        connection.execute("INSERT INTO attempt VALUES (?,?,?,?,?)", schema.sealed(number, first, now, ""))
-        counted = tables.stream_summaries(connection)
-        states = {
-            stream.id: self._known(
-                connection, stream, *counted.get(stream.id, (0, summaries.empty(len(stream.columns))))
-            )
-            for stream in tables.streams(connection)
-        }
-        if run.step >= first:
-            states = {stream: self._recounted(connection, stream, state) for stream, state in states.items()}
-            for stream, state in states.items():
-                self._write_summary(connection, stream, state)
-            run = run._replace(**self._newest(connection, states))
-        self._run = run._replace(
-            state="starting",
-            reason='""',
-            owner=me.to_json(),
-            attempt=number,
-            beat=run.beat + 1,
-            updated_at=now,
-        )
-        _write_run(connection, self._run)
-        self._streams = states
-
-    def _known(
-        self, connection: sqlite3.Connection, stream: Stream, rows: int, summary: summaries.SummaryArray
-    ) -> StreamState:
-        listed = tables.chunk_list(connection, stream.id, rows)
-        # Chunks never span attempts, so a new attempt starts with nothing to merge with.
-        return StreamState(rows, max((chunk.step_high for chunk in listed), default=-(2**63)), (), summary)
-
-    def _newest(self, connection: sqlite3.Connection, states: dict[int, StreamState]) -> dict[str, int]:
-        step = epoch = -1
-        for stream, state in states.items():
-            rows = compaction.visible_rows(connection, stream, state.rows, ())
-            if len(rows.step) and rows.step[-1] > step:
-                step, epoch = int(rows.step[-1]), int(rows.epoch[-1])
-        return {"step": step, "epoch": epoch}
-
-    def _recounted(self, connection: sqlite3.Connection, stream: int, state: StreamState) -> StreamState:
-        columns = range(len(state.summary))
-        rows = compaction.visible_rows(connection, stream, state.rows, columns)
-        values = np.stack(rows.values, axis=1) if len(columns) else np.empty((len(rows.step), 0))
-        return replace(
-            state, summary=summaries.extended(summaries.empty(len(columns)), rows.step, values), exact=True
-        )
-
     def _landed(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file already holds the batch of the last, failed try (an answer lost after its commit)."""
+        """Whether the file holds the batch of the last, failed try already: an answer lost after its commit."""
         beat = tables.run_row(connection).beat
         if beat == self._run.beat:
             return False
@@ -282,7 +192,7 @@ class RunFile:
             if block.step[newest] >= run.step:
                 run = run._replace(step=int(block.step[newest]), epoch=int(block.epoch[newest]))
         for stream_id in {block.stream for block in batch.blocks} | {stream.id for stream in batch.streams}:
-            self._write_summary(connection, stream_id, states[stream_id])
+            write_summary(connection, stream_id, states[stream_id])
         for seq, said in enumerate(batch.events, run.events):
             connection.execute("INSERT INTO event VALUES (?,?,?,?,?)", schema.sealed(seq, *said))
         _write_snapshots(connection, batch, run)
@@ -291,7 +201,7 @@ class RunFile:
             beat=run.beat + 1, updated_at=self._wall(),
         )  # fmt: skip
         run = self._with_state(connection, batch, run)
-        _write_run(connection, run)
+        write_run(connection, run)
         return run, states
 
     def _with_state(self, connection: sqlite3.Connection, batch: Batch, run: RunRow) -> RunRow:
@@ -311,9 +221,9 @@ class RunFile:
     def _appended(self, connection: sqlite3.Connection, block: Block, state: StreamState) -> StreamState:
         pieces, full = list(state.pieces), compaction.full_rows(block.values.shape[1])
         packed = chunks.pack(block.step, block.epoch, block.seconds, block.values)
-        for start in range(0, len(block.step), full):
-            part = np.ascontiguousarray(packed[:, start : start + full])
-            place = (block.stream, self._run.attempt, state.rows + start)
+        for at in range(0, len(block.step), full):
+            part = np.ascontiguousarray(packed[:, at : at + full])
+            place = (block.stream, self._run.attempt, state.rows + at)
             pieces.append(Piece(compaction.write_chunk(connection, *place, part), part.shape[1], True))
         ascending = bool(np.all(np.diff(block.step) > 0)) and block.step[0] > state.high
         return StreamState(
@@ -324,10 +234,6 @@ class RunFile:
             state.exact and ascending,
         )
 
-    def _write_summary(self, connection: sqlite3.Connection, stream: int, state: StreamState) -> None:
-        fields = (stream, state.rows, state.summary.tobytes())
-        connection.execute("REPLACE INTO summary VALUES (?,?,?,?)", schema.sealed(*fields))
-
     def _left_wal(self, connection: sqlite3.Connection) -> bool:
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -336,13 +242,6 @@ class RunFile:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             return False
-
-
-def _write_run(connection: sqlite3.Connection, run: RunRow) -> None:
-    marks = ",".join("?" * (len(run) + 1))
-    connection.execute(
-        f"REPLACE INTO run({tables.RUN_COLUMNS}, crc, id) VALUES ({marks}, 1)", schema.sealed(*run)
-    )
 
 
 def _write_snapshots(connection: sqlite3.Connection, batch: Batch, run: RunRow) -> None:

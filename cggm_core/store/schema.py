@@ -1,7 +1,8 @@
 """What is inside run.db, its version, and how older files become current.
 
-Law of every table: the column `crc` is the CRC32 over the other columns (the payload `data` apart, which has its
-own), because SQLite notices a damaged page structure but not a flipped bit in a value. `checked` enforces it.
+Law of every table: the column `crc` is the CRC32 over the other columns (the payload `data` apart, which has
+its own), because SQLite notices a damaged page structure but not a flipped bit in a value. `checked` enforces
+it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def check_version(connection: sqlite3.Connection, run: str, *, may_write: bool =
         raise DamagedRunError(f"run {run}: run.db is not a run file (its mark is {application:#x})")
     if version > VERSION:
         raise SchemaTooNewError(
-            f"run {run} was written in format {version}, this version reads up to {VERSION}; update to open it"
+            f"run {run} was written in format {version}, this one reads up to {VERSION}; update to open it"
         )
     if version < 1:
         raise DamagedRunError(f"run {run}: run.db says format {version}, which never was")

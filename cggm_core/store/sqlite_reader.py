@@ -1,7 +1,7 @@
 """Reading a run while it is written, after it ended, and when it is damaged; nothing here can change it.
 
-Every call opens run.db read-only, takes one short transaction and lets go: a reader that kept its file open would
-hold back the writer's checkpoints (WAL of 72 MB instead of 4) and its sealing.
+Every call opens run.db read-only, takes one short transaction and lets go: a reader that kept its file open
+would hold back the writer's checkpoints (WAL of 72 MB instead of 4) and its sealing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cggm_core.errors import CggmError, RunNotFoundError, SchemaTooNewError, StoreError
+from cggm_core.errors import RunNotFoundError, StoreError
 from cggm_core.names import MetricKey
 from cggm_core.store import schema, standing, summaries, tables
 from cggm_core.store.downsample import downsampled
@@ -24,7 +24,8 @@ from cggm_core.store.query import Place, Query
 from cggm_core.store.rows import as_series, no_rows
 
 BUSY_SECONDS = 5.0
-# Two writes inside one tick of the file system's clock leave one time; until it has passed, "unchanged" is a guess.
+# Two writes inside one tick of the file system's clock leave one time; until it has passed, "unchanged" is a
+# guess.
 TICK_NS = 20_000_000
 _STATES: tuple[State, ...] = ("starting", "running", "paused", "finished", "stopped", "failed", "died")
 
@@ -54,18 +55,20 @@ class SqliteRunReader:
             )
         self._sample = sample
         self._path = self.folder / DATABASE
+        self._row: tables.RunRow | None = None
         self._stood: tuple[tuple[int, ...], tables.RunRow | None] = ((), None)
 
     def info(self) -> RunInfo:
         """As `RunReader.info`; never raises for a damaged file, which it describes in `damaged` instead."""
         config, damaged = self._config()
-        row: tables.RunRow | None = None
+        self._row = row = None
         state: State = "died"
         reason, summary = "", {}
         try:
             if self._path.exists():
                 with self._reading() as connection:
-                    row, summary = tables.run_row(connection), _summary(connection)
+                    self._row = row = tables.run_row(connection)
+                    summary = _summary(connection)
                     tables.attempts(connection)
                 state, reason = standing.of_written(self.folder, row)
             else:
@@ -73,6 +76,10 @@ class SqliteRunReader:
         except StoreError as error:
             damaged = reason = str(error)
         return self._described(config, row, state, reason, summary, damaged)
+
+    def recorded(self) -> tuple[State, str]:
+        """State as the last `info` found it recorded, and its writer's JSON identity, "" once it ended."""
+        return (self._row.state, self._row.owner) if self._row else ("starting", "")
 
     def keys(self) -> tuple[MetricKey, ...]:
         """As `RunReader.keys`.
@@ -192,7 +199,8 @@ class SqliteRunReader:
         marks = read_marks(self.folder, config)
         return RunInfo(
             self.run_id, state, reason, config,
-            row.step if row else -1, row.epoch if row else -1, row.steps if row else 0, row.epochs if row else 0,
+            row.step if row else -1, row.epoch if row else -1,
+            row.steps if row else 0, row.epochs if row else 0,
             created_at(self.run_id), row.updated_at if row else created_at(self.run_id),
             marks.name, marks.tags, marks.notes, marks.pinned, marks.archived, summary, damaged, self._sample,
         )  # fmt: skip
@@ -217,13 +225,15 @@ class SqliteRunReader:
             except sqlite3.OperationalError as error:
                 connection.close()
                 if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
-                    # The writer was killed inside its very last write; SQLite itself takes that back on opening.
+                    # The writer was killed inside its very last write; SQLite itself takes that back on
+                    # opening.
                     return _connect(self._path, "mode=rw")
                 unwritable = error.sqlite_errorcode & 0xFF in (
                     sqlite3.SQLITE_CANTOPEN,
                     sqlite3.SQLITE_READONLY,
                 )
-                # On read-only media a file in WAL mode opens only so; with rows still in the WAL it would lie.
+                # On read-only media a file in WAL mode opens only so; with rows still in the WAL it would
+                # lie.
                 if not unwritable or stat_key(self._wal())[1] or "immutable" in mode:
                     raise
         raise AssertionError("unreachable")

@@ -1,6 +1,7 @@
 """How a run stands: what its writer recorded, checked against whether that writer still lives.
 
-"died" is never written by anyone: it is what a reader sees when a run says it goes on and its process is gone.
+"died" is never written by anyone: it is what a reader sees when a run says it goes on and its process is
+gone.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def of_owner(folder: Path, state: State, owner: str) -> tuple[State, str]:
 def of_unwritten(folder: Path) -> tuple[State, str]:
     """State and reason of a run that has no run.db yet.
 
-    Starting for as long as the process named in launch.json lives; without such a note, for a minute after the
-    configuration or the log was last written.
+    Starting for as long as the process named in launch.json lives; without such a note, for a minute after
+    the configuration or the log was last written.
     """
     try:
         who = Identity.from_json((folder / LAUNCH).read_text("utf-8", "replace"))

@@ -22,6 +22,7 @@ from cggm_core.store.schema import checked
 
 RUN_COLUMNS = "run_id, state, reason, owner, attempt, beat, step, epoch, steps, epochs, events, snapshots, "
 RUN_COLUMNS += "started_at, updated_at"
+CHUNK_COLUMNS = "id, stream, attempt, first_seq, rows, step_low, step_high, crcs, crc"
 # Below this a blob is read whole: opening it for slices costs more than the bytes saved.
 _SLICED_FROM = 65_536
 EVER = 2**63 - 1
@@ -100,7 +101,7 @@ def hidden_from(lives: Sequence[Attempt]) -> dict[int, int]:
 
 def streams(connection: sqlite3.Connection) -> tuple[Stream, ...]:
     """Every stream in the order declared."""
-    found = []
+    found: list[Stream] = []
     for row in connection.execute("SELECT id, name, columns, crc FROM stream ORDER BY id"):
         number, name, columns = checked(row, f"stream {row[0]}")
         if number != len(found):
@@ -138,9 +139,8 @@ def chunk_list(connection: sqlite3.Connection, stream: int, rows: int, after: in
     if after >= rows:
         return []
     found = connection.execute(
-        "SELECT id, stream, attempt, first_seq, rows, step_low, step_high, crcs, crc FROM chunk WHERE stream = ?1 "
-        "AND first_seq >= coalesce((SELECT max(first_seq) FROM chunk WHERE stream = ?1 AND first_seq <= ?2), 0) "
-        "ORDER BY first_seq",
+        f"SELECT {CHUNK_COLUMNS} FROM chunk WHERE stream = ?1 AND first_seq >= coalesce("
+        "(SELECT max(first_seq) FROM chunk WHERE stream = ?1 AND first_seq <= ?2), 0) ORDER BY first_seq",
         (stream, after),
     )
     listed = [Chunk(*checked(row, f"chunk {row[0]} of stream {stream}")) for row in found]
@@ -167,12 +167,12 @@ def segments(connection: sqlite3.Connection, chunk: Chunk, columns: Sequence[int
         pieces: list[bytes | memoryview] = [view[column * size : (column + 1) * size] for column in columns]
     else:
         with connection.blobopen("chunk", "data", chunk.id, readonly=True) as blob:
-            pieces = [blob[column * size : (column + 1) * size] for column in columns]
+            pieces = [bytes(blob[column * size : (column + 1) * size]) for column in columns]
     for piece, column in zip(pieces, columns, strict=True):
         if len(piece) != size or not chunks.is_sound(piece, column, chunk.crcs):
             raise DamagedRunError(
-                f"column {column} of stream {chunk.stream}, steps {chunk.step_low} to {chunk.step_high}, does not "
-                "fit its checksum; other ranges of steps may still be read"
+                f"column {column} of stream {chunk.stream}, steps {chunk.step_low} to {chunk.step_high}, "
+                "does not fit its checksum; other ranges of steps may still be read"
             )
     return [chunks.words(piece) for piece in pieces]
 

@@ -1,4 +1,4 @@
-"""Taking runs away: to the trash of their own root, back, and for good. Nothing outside the root is touched."""
+"""Taking runs away: to the trash of their root, back, and for good; nothing outside the root is touched."""
 
 from __future__ import annotations
 
