@@ -1,0 +1,1 @@
+"""What pages share: session, pickers, forms, tables, panels; only `ui` and the pages import Streamlit."""
