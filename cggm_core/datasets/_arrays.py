@@ -1,0 +1,157 @@
+"""From raw arrays to a data bundle: standardised on the train split, in memory, fingerprinted.
+
+Every data set, embedded or brought by a user, passes through `make_bundle`, so that all of them are scaled,
+split and identified in one way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cggm_core.errors import DataError
+from cggm_core.protocols.data import SPLITS, DataBundle, Kind, ModalitySpec, Split, TaskSpec
+
+_CHUNK_VALUES = 4_000_000
+Array = NDArray[Any]
+
+
+def make_bundle(
+    name: str,
+    task: TaskSpec,
+    *,
+    inputs: Mapping[str, Array],
+    kinds: Mapping[str, Kind],
+    target: Array,
+    split: Array,
+) -> DataBundle:
+    """A bundle from raw arrays.
+
+    Args:
+        name: as shown and as used in error messages.
+        task: what is predicted.
+        inputs: modality -> `[n, *shape]`, any real number format, finite; shape as `kinds` says.
+        kinds: modality -> vector `[d]`, sequence `[T, d]` or image `[channels, height, width]`.
+        target: classification `[n]`, regression `[n, outputs]`, segmentation `[n, h, w]`.
+        split: `[n]`, 0 train, 1 validation, 2 test.
+
+    Returns:
+        Inputs in float32 with zero mean and unit spread on train; a sample's id is its row.
+
+    Raises:
+        DataError: for fewer than two modalities, an empty train or validation split, or a value that leaves
+            float32 when scaled by the spread of train.
+    """
+    rows = {part: np.flatnonzero(split == code) for code, part in enumerate(SPLITS)}
+    number = torch.float32 if task.name == "regression" else torch.int64
+    labels = torch.from_numpy(np.ascontiguousarray(target)).to(number)
+    scaled: dict[str, torch.Tensor] = {}
+    if len(rows["train"]):
+        for modality, raw in inputs.items():
+            ready = standardise(raw, rows["train"], kinds[modality])
+            if not np.isfinite(ready).all():
+                raise DataError(
+                    f"{name}: modality {modality!r} holds a value too far from its train values to be scaled "
+                    "by their spread; expected values of one magnitude in every split"
+                )
+            scaled[modality] = torch.from_numpy(ready)
+    splits = {}
+    for part, index in rows.items():
+        ids = torch.from_numpy(index.astype(np.int64))
+        splits[part] = Split({m: values[ids] for m, values in scaled.items()}, labels[ids], ids)
+    specs = {m: ModalitySpec(kinds[m], tuple(raw.shape[1:])) for m, raw in inputs.items()}
+    return DataBundle(name, task, specs, splits, fingerprint(task, inputs, kinds, target, split))
+
+
+def standardise(values: Array, train: Array, kind: Kind) -> NDArray[np.float32]:
+    """`(x - mean) / spread`, both taken over the train rows.
+
+    Args:
+        values: `[n, *shape]`, finite.
+        train: `[k]` rows of the train split, k >= 1.
+        kind: vectors and sequences are scaled feature by feature (over samples and time), images channel by
+            channel (over samples and pixels).
+
+    Returns:
+        `[n, *shape]` float32, contiguous; a feature that is constant on train is 0 in every split, since its
+        spread says nothing about how to scale what differs.
+    """
+    axes = {"vector": (0,), "sequence": (0, 1), "image": (0, 2, 3)}[kind]
+    mean, spread, constant = _moments(values, train, axes)
+    factor = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
+    made = np.empty(values.shape, np.float32)
+    with np.errstate(over="ignore"):
+        for rows in _chunks(len(values), values[0].size):
+            made[rows] = (values[rows].astype(np.float64) - mean) * factor
+    return made
+
+
+def _moments(values: Array, train: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Mean, spread and constancy over `axes` of the train rows, each of broadcast shape `[1, ...]`.
+
+    In float64 and by chunks: a stack of images would not fit twice, and float32 sums lose a small spread
+    around a large mean. Constancy is read from the extremes, which rounding cannot blur.
+    """
+    count = 0
+    total = low = high = np.zeros(())
+    for rows in _chunks(len(train), values[0].size):
+        block = values[train[rows]].astype(np.float64)
+        first = count == 0
+        total = total + block.sum(axes, keepdims=True)
+        low = block.min(axes, keepdims=True) if first else np.minimum(low, block.min(axes, keepdims=True))
+        high = block.max(axes, keepdims=True) if first else np.maximum(high, block.max(axes, keepdims=True))
+        count += int(np.prod([block.shape[axis] for axis in axes]))
+    mean = total / count
+    squares = np.zeros_like(mean)
+    for rows in _chunks(len(train), values[0].size):
+        squares += np.square(values[train[rows]].astype(np.float64) - mean).sum(axes, keepdims=True)
+    spread = np.sqrt(squares / count)
+    return mean, spread, (low == high) | (spread == 0)
+
+
+def _chunks(count: int, size: int) -> Iterator[slice]:
+    step = max(1, _CHUNK_VALUES // max(1, size))
+    for start in range(0, count, step):
+        yield slice(start, start + step)
+
+
+def fingerprint(
+    task: TaskSpec, inputs: Mapping[str, Array], kinds: Mapping[str, Kind], target: Array, split: Array
+) -> str:
+    """16 hexadecimal digits over the raw content: task, arrays, their names, kinds and formats.
+
+    Raw and not standardised values: the last bit of a mean may differ between processors, the data do not.
+    """
+    made = hashlib.sha256(f"{task.name}|{task.outputs}".encode())
+    named = [*((f"x_{m}|{kinds[m]}", raw) for m, raw in inputs.items()), ("y", target), ("split", split)]
+    for name, array in named:
+        made.update(f"|{name}|{array.dtype.str}|{array.shape}|".encode())
+        made.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return made.hexdigest()[:16]
+
+
+def stratified_split(
+    labels: Array, generator: np.random.Generator, shares: Sequence[float] = (0.6, 0.2, 0.2)
+) -> NDArray[np.int8]:
+    """Split codes (0 train, 1 validation, 2 test) that keep every class's share.
+
+    Args:
+        labels: `[n]` classes.
+        generator: decides who goes where.
+        shares: of train, validation and test; sum 1.
+
+    Returns:
+        `[n]` int8.
+    """
+    split = np.zeros(len(labels), np.int8)
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        cuts = np.round(np.cumsum(shares[:-1]) * len(rows)).astype(int)
+        for code, part in enumerate(np.split(rows, cuts)):
+            split[part] = code
+    return split

@@ -1,0 +1,41 @@
+"""The paper's unimodal classifier: attention over one modality's tokens, and a linear head."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cggm_core.models._attention import FeedForward, PredictionToken, SelfAttention
+from cggm_core.protocols.model import UnimodalClassifier
+
+
+class TransformerClassifier(UnimodalClassifier):
+    """Attention layers, a prediction token that reads them, a residual block, a linear head.
+
+    Reference: Guo et al., NeurIPS 2024, Eq. 5 and section 3.3.1.
+
+    Departs from the released code: no dropout, no layer applied twice (methods reference G8, C6), and the
+    last attention layer is computed for the prediction token alone.
+
+    Args:
+        width: of the tokens.
+        outputs: of the head, as many as the fusion head has.
+        layers: attention layers, the prediction token's included, 1 or more.
+        heads: divides width.
+    """
+
+    def __init__(self, width: int, outputs: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(*(SelfAttention(width, heads) for _ in range(layers - 1)))
+        self.token = PredictionToken(width, heads)
+        self.block = FeedForward(width, 2)
+        self._head = nn.Linear(width, outputs)
+
+    @property
+    def head(self) -> nn.Linear:
+        """Last layer, `width` to `outputs`."""
+        return self._head
+
+    def represent(self, features: Tensor) -> Tensor:
+        """`[batch, tokens, width]` to the head's input `[batch, width]`."""
+        read: Tensor = self.block(self.token(self.attention(features)))
+        return read
