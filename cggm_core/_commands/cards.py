@@ -1,0 +1,47 @@
+"""`methods` and `datasets`: what there is, out of the plug-ins' cards."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from cggm_core import catalog
+from cggm_core._commands.finding import one_line, print_json
+
+_KINDS = {"methods": ("method", "balancing methods"), "datasets": ("dataset", "data sets")}
+
+
+def add(listed: Any, common: argparse.ArgumentParser) -> None:
+    """Declare both commands."""
+    for command, (kind, what) in _KINDS.items():
+        parser = listed.add_parser(
+            command, parents=[common], help=f"{what} with their settings and ranges", allow_abbrev=False
+        )
+        parser.add_argument("--json", action="store_true", help="for a program")
+        parser.set_defaults(run=run, kind=kind)
+
+
+def run(given: argparse.Namespace) -> int:
+    """List the cards."""
+    found = catalog.all_cards(given.kind)
+    if given.json:
+        print_json([asdict(card) for card in found.values()])
+        return 0
+    for card in found.values():
+        print(f"{card.name}: {card.title}. {card.summary}")
+        for preset in card.presets:
+            print(f"  --preset {preset.name}: {preset.text}")
+        for knob in card.params:
+            print(f"  {given.kind}.{knob.name}={one_line(knob.default)}{_range(knob)}: {knob.text}")
+    return 0
+
+
+def _range(knob: Any) -> str:
+    if knob.choices:
+        return f" ({', '.join(knob.choices)})"
+    if knob.low is None and knob.high is None:
+        return ""
+    low = "" if knob.low is None else f"{knob.low:g}"
+    high = "" if knob.high is None else f"{knob.high:g}"
+    return f" ({low}..{high})"

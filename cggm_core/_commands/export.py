@@ -1,0 +1,76 @@
+"""`export`: a run's numbers as CSV."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cggm_core._commands.finding import catalogue
+from cggm_core.errors import ConfigError
+from cggm_core.store import SqliteRunReader, write_csv
+
+
+def add(listed: Any, common: argparse.ArgumentParser) -> None:
+    """Declare the command."""
+    parser = listed.add_parser(
+        "export", parents=[common], help="a run's numbers as a file", allow_abbrev=False
+    )
+    parser.add_argument("id", metavar="RUN", help="its id, or an unambiguous beginning of it")
+    parser.add_argument(
+        "--to", choices=("csv",), default="csv", help="format: step,epoch,metric,modality,value"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write; - is standard output")
+    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Write the file, whole or not at all."""
+    runs = catalogue(given)
+    reader = runs.reader(runs.find(given.id).id)
+    try:
+        if given.out == "-":
+            write_csv(reader, sys.stdout)
+            return 0
+        path = Path(given.out)
+        count = _write(reader, path, given.force)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise ConfigError(f"{given.out} cannot be written: {error.strerror or error}") from error
+    finally:
+        reader.close()
+    print(f"{count} values in {path}")
+    return 0
+
+
+def _write(reader: SqliteRunReader, path: Path, force: bool) -> int:
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name a file in it")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already; take another name, or --force to replace it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"the folder {path.parent} does not exist; make it first")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
+            count = write_csv(reader, file)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    return count
+
+
+def _umask() -> int:
+    # The only way to read it is to set it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
