@@ -7,10 +7,15 @@ table cells, options of select boxes and `st.text` show what they are given, whe
 
 from __future__ import annotations
 
+import contextlib
 import re
 import string
+from collections.abc import Iterator
+
+import streamlit as st
 
 from cggm_core.config import clean_text
+from cggm_core.errors import CggmError
 
 SHOWN = 200
 # Emoji and icon names, bare addresses and arrows are replaced after Markdown was parsed, where a backslash
@@ -40,3 +45,15 @@ def md(text: object, limit: int = SHOWN) -> str:
     """
     pieces = _APART.split(plain(text, limit))
     return _JOINER.join(_SPECIAL.sub(r"\\\g<0>", piece) for piece in pieces)
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """Show an error of the lab's own kind as its sentence instead of failing.
+
+    The frame wraps every page in it; a fragment needs its own, because it runs again without the frame.
+    """
+    try:
+        yield
+    except CggmError as error:
+        st.error(md(error, 800), icon=":material/error:")

@@ -1,0 +1,42 @@
+"""The few rules of the look that the theme options cannot express, and the mark; literals of ours only."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+# Two uneven bars on a beam: one modality outweighs the other. An own drawing, because a named icon in this
+# place would be fetched from a font server.
+MARK = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+    '<rect x="2" y="26" width="28" height="3" rx="1.5" fill="#7A8794"/>'
+    '<rect x="5" y="4" width="9" height="20" rx="2" fill="#0072B2"/>'
+    '<rect x="18" y="13" width="9" height="11" rx="2" fill="#D55E00"/></svg>'
+)
+WORD_MARK = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 132 32">'
+    '<rect x="2" y="26" width="28" height="3" rx="1.5" fill="#7A8794"/>'
+    '<rect x="5" y="4" width="9" height="20" rx="2" fill="#2E86BD"/>'
+    '<rect x="18" y="13" width="9" height="11" rx="2" fill="#DB6A1E"/>'
+    '<text x="40" y="24" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
+    'font-size="19" font-weight="650" fill="#7A8794">CGGM Lab</text></svg>'
+)
+
+_RULES = """<style>
+[data-testid="stMainBlockContainer"] { max-width: 1680px; }
+[data-testid="stMetricValue"], [data-testid="stProgress"], td { font-variant-numeric: tabular-nums; }
+h1 { letter-spacing: -0.01em; padding-bottom: 0.25rem; }
+[data-testid="stCaptionContainer"] { max-width: 75ch; }
+:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+@media (max-width: 900px) {
+  [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
+}
+@media (prefers-reduced-motion: reduce) {
+  * { animation-duration: 0.01ms !important; transition-duration: 0.01ms !important; }
+}
+</style>"""
+
+
+def apply() -> None:
+    """Put the rules and the word mark on the page; called once by the frame."""
+    st.html(_RULES)
+    st.logo(WORD_MARK, size="large", icon_image=MARK)
