@@ -38,7 +38,7 @@ TRAINING_PARAMS = (
     Param("precision", "float32", text="number format of forward and backward",
           choices=("float32", "bf16", "fp16")),
     Param("threads", 0, 0, 1024, "processor threads of the worker; 0 takes the share given at start"),
-    Param("checkpoint_seconds", 60.0, 0.0, 86_400.0,
+    Param("checkpoint_seconds", 20.0, 0.0, 86_400.0,
           "time between checkpoints inside an epoch; 0 writes one every step"),
 )  # fmt: skip
 _TRAINING_CARD = Card("training", "Training", "Settings of every run, whatever its method.", TRAINING_PARAMS)
@@ -68,7 +68,7 @@ class Training:
     device: str = "auto"
     precision: str = "float32"
     threads: int = 0
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         for param in TRAINING_PARAMS:

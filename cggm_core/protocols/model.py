@@ -44,6 +44,14 @@ class MultimodalModel(nn.Module, ABC):
     def parameters_of(self, modality: str) -> Iterable[nn.Parameter]:
         """Every parameter that feeds this modality alone: input projection and encoder."""
 
+    def projection_of(self, modality: str) -> Iterable[nn.Parameter]:
+        """Those of `parameters_of` that only project the input to the model's width.
+
+        The released code of CGGM leaves them unscaled (methods reference G3); a model without such a part
+        returns nothing.
+        """
+        return ()
+
     @abstractmethod
     def build_classifiers(self) -> nn.ModuleDict:
         """One `UnimodalClassifier` a modality, freshly initialised; called once, after construction."""

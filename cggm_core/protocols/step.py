@@ -7,7 +7,7 @@ training device: nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from cggm_core.errors import CapabilityError, PhaseError
-from cggm_core.measures.directions import head_gradient
-from cggm_core.measures.gradients import scale_
+from cggm_core.measures.directions import cosines, head_gradient
+from cggm_core.measures.gradients import gradients_of, scale_
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import Batch
 from cggm_core.protocols.model import MultimodalModel
@@ -56,11 +56,14 @@ class Step:
         modalities: names in model order.
         scaled: coefficient applied by `scale_gradients`, by modality; empty while none was.
         readings: what the method reported, for the recorder.
+
+    Args:
+        granted: capabilities that may be read; tests narrow it to what a method's card declares.
     """
 
     def __init__(
         self, index: int, epoch: int, batch: Batch, model: MultimodalModel, task: Task,
-        parameters: Mapping[str, list[nn.Parameter]], granted: frozenset[str],
+        parameters: Mapping[str, list[nn.Parameter]], granted: frozenset[str] = frozenset(CAPABILITIES),
     ) -> None:  # fmt: skip
         self.index, self.epoch, self.batch = index, epoch, batch
         self.model, self.task = model, task
@@ -152,17 +155,34 @@ class Step:
         return held
 
     def head_gradient(self) -> Tensor:
-        """Gradient of the task loss by the fusion head's last weight, differentiable (G_F of Eq. 10)."""
-        self._need("head_gradients")
-        return self.fused_head_gradient()
+        """Gradient of the task loss by the fusion head's last weight (G_F of Eq. 10), computed once a step.
 
-    def fused_head_gradient(self) -> Tensor:
-        """As `head_gradient`, for the engine's own measuring; computed once a step."""
+        Differentiable where gradients are enabled when it is first asked for.
+        """
+        self._need("head_gradients")
         if "head_gradient" not in self._held:
-            self._held["head_gradient"] = head_gradient(
-                self.model.head, self.fused, self.task.logit_gradient(self.logits, self.batch.target), self.task_loss
-            )
+            closed = self.task.logit_gradient(self.logits, self.batch.target)
+            self._held["head_gradient"] = head_gradient(self.model.head, self.fused, closed, self.task_loss)
         held: Tensor = self._held["head_gradient"]
+        return held
+
+    def direction_cosines(self) -> Tensor:
+        """Cosine of the fused with each classifier's last-layer gradient (Eq. 12), `[modalities]`, once a step.
+
+        Differentiable by the fused side where gradients are enabled when it is first asked for.
+        """
+        if "direction_cosines" not in self._held:
+            self._held["direction_cosines"] = cosines(self.head_gradient().flatten(), self.classifier_directions())
+        held: Tensor = self._held["direction_cosines"]
+        return held
+
+    def classifier_directions(self) -> Tensor:
+        """The classifiers' last-layer gradients, flattened and stacked: `[modalities, weights]`, detached."""
+        if "classifier_directions" not in self._held:
+            gradients = self.classifier_head_gradients
+            stacked = torch.stack([gradients[m].flatten().float() for m in self.modalities])
+            self._held["classifier_directions"] = stacked
+        held: Tensor = self._held["classifier_directions"]
         return held
 
     def set_features(self, features: Mapping[str, Tensor]) -> None:
@@ -188,17 +208,19 @@ class Step:
             raise PhaseError("a loss term can be added in on_loss only")
         self.loss_terms[name] = value
 
-    def scale_gradients(self, coefficients: Mapping[str, Tensor]) -> None:
+    def scale_gradients(self, coefficients: Mapping[str, Tensor], *, projections: bool = True) -> None:
         """Multiply the gradients of each modality's own parameters, and record the factor as applied.
 
         Args:
             coefficients: modality -> scalar; a modality left out keeps its gradient (factor 1).
+            projections: whether input projections are scaled too; the released code of CGGM leaves them.
         """
         self._need("encoder_gradients")
         if self.phase != Phase.GRADIENTS:
             raise PhaseError("gradients can be scaled in on_gradients only")
         for modality, coefficient in coefficients.items():
-            scale_([p.grad for p in self.parameters[modality] if p.grad is not None], coefficient)
+            spared = set() if projections else {id(p) for p in self.model.projection_of(modality)}
+            scale_(gradients_of([p for p in self.parameters[modality] if id(p) not in spared]), coefficient)
             self.scaled[modality] = coefficient
 
     def report(self, metric: str, value: Tensor | float | Mapping[str, Tensor]) -> None:
@@ -210,4 +232,3 @@ class Step:
             self.readings[MetricKey(metric)] = value.detach() if isinstance(value, Tensor) else value
 
 
-Look = Callable[[Step, str], None]

@@ -13,8 +13,16 @@ from cggm_core.protocols.data import TaskSpec
 
 
 class Task(ABC):
-    """One kind of prediction problem. Every method is pure and free of host-device synchronisation
-    except `metrics`, which runs once an epoch."""  # noqa: D205
+    """One kind of prediction problem.
+
+    Every method is pure and free of host-device synchronisation except `metrics`, which runs once an epoch.
+
+    Attributes:
+        spec: outputs, class names, unit.
+        score_name: what the score is, in a word: accuracy, -MAE, Dice.
+    """
+
+    score_name: str
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
@@ -30,8 +38,10 @@ class Task(ABC):
 
     @abstractmethod
     def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor | None:
-        """Derivative of `loss` by the logits, differentiable itself, shape of `logits`; None where there is no
-        closed form and the engine falls back to double backward."""  # noqa: D205, D209
+        """Derivative of `loss` by the logits, differentiable itself, shape of `logits`.
+
+        None where there is no closed form; the engine then falls back to double backward.
+        """
 
     @abstractmethod
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -40,11 +50,6 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """The task's named metrics over a whole split, on the host (`accuracy f1`, `mae corr ...`, `dice_wt ...`)."""
-
-    @property
-    @abstractmethod
-    def score_name(self) -> str:
-        """What the score is, in a word: accuracy, -MAE, Dice."""
 
     @property
     @abstractmethod

@@ -1,0 +1,53 @@
+"""Validation and test: the whole split, in evaluation mode, drawing nothing from the random state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cggm_core.engine.devices import Precision
+from cggm_core.engine.readers import UnimodalReaders
+from cggm_core.names import MetricKey
+from cggm_core.protocols.data import Split, take
+from cggm_core.protocols.model import MultimodalModel
+from cggm_core.protocols.task import Task
+
+
+@torch.no_grad()
+def evaluate(
+    model: MultimodalModel, readers: UnimodalReaders | None, task: Task, split: Split, prefix: str, batch: int,
+    device: torch.device, precision: Precision,
+) -> dict[MetricKey, float]:  # fmt: skip
+    """Loss, score, unimodal scores and the task's metrics over one split.
+
+    Args:
+        model, readers: in whatever mode; the model is put back into it.
+        split: what is predicted; every sample counts once.
+        prefix: `val_` or `test_`.
+        batch: samples predicted together; changes speed, not results beyond rounding.
+
+    Returns:
+        Values by key, on the host.
+    """
+    training = model.training
+    model.eval()
+    parts: dict[str, list[Tensor]] = {"": []}
+    targets: list[Tensor] = []
+    for index in torch.arange(len(split)).split(batch):
+        part = take(split, index, device)
+        with precision.forward():
+            features = model.encode(part.inputs)
+            parts[""].append(model.head(model.fuse(features)).float())
+        if readers:
+            for modality, logits in readers.predict(features).items():
+                parts.setdefault(modality, []).append(logits)
+        targets.append(part.target)
+    model.train(training)
+    target, logits = torch.cat(targets), torch.cat(parts.pop(""))
+    found = {
+        MetricKey(f"{prefix}loss"): float(task.loss(logits, target)),
+        MetricKey(f"{prefix}score"): float(task.score(logits, target)),
+    }
+    for modality, alone in parts.items():
+        found[MetricKey(f"{prefix}unimodal_score", modality)] = float(task.score(torch.cat(alone), target))
+    return found | {MetricKey(prefix + name): value for name, value in task.metrics(logits, target).items()}

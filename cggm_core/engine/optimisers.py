@@ -1,0 +1,50 @@
+"""Optimisers and the learning rate as a pure function of the epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from cggm_core.config import Training
+
+
+def build_optimiser(parameters: Iterable[nn.Parameter], settings: Training, rate: float) -> torch.optim.Optimizer:
+    """The optimiser the settings name."""
+    chosen = list(parameters)
+    # One kernel for all weights where PyTorch has one; on CPU this halves the time of Adam.
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in chosen) or None
+    decay = settings.weight_decay
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(chosen, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
+    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
+    return kind(chosen, lr=rate, weight_decay=decay, fused=fused)
+
+
+def rate_factor(settings: Training, epoch: int) -> float:
+    """Factor on the learning rate in an epoch.
+
+    Linear warm-up over `warmup_epochs`, (epoch + 1) / (warmup_epochs + 1); then constant, a drop by
+    `schedule_factor` every `schedule_epochs`, or half a cosine from 1 to `schedule_factor` at the last epoch.
+
+    Returns:
+        In (0, 1] unless the factor is 0.
+    """
+    if epoch < settings.warmup_epochs:
+        return (epoch + 1) / (settings.warmup_epochs + 1)
+    done = epoch - settings.warmup_epochs
+    if settings.schedule == "step":
+        return settings.schedule_factor ** (done // settings.schedule_epochs)
+    if settings.schedule == "cosine":
+        last = max(1, settings.epochs - settings.warmup_epochs - 1)
+        part = min(1.0, done / last)
+        return settings.schedule_factor + (1 - settings.schedule_factor) * (1 + math.cos(math.pi * part)) / 2
+    return 1.0
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of the optimiser this rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,229 @@
+"""Training in plain sight: epochs of steps, validation, checkpoints, and a word from outside between two steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cggm_core import catalog
+from cggm_core.cards import Value
+from cggm_core.config import RunConfig
+from cggm_core.engine.devices import Precision, choose_device
+from cggm_core.engine.evaluate import evaluate
+from cggm_core.engine.measuring import Measuring
+from cggm_core.engine.optimisers import build_optimiser, rate_factor, set_rate
+from cggm_core.engine.readers import UnimodalReaders
+from cggm_core.engine.recorder import Recorder
+from cggm_core.engine.seeding import order, random_state, restore_random_state, seed_everything
+from cggm_core.engine.train_step import Parts, train_step
+from cggm_core.errors import CapabilityError
+from cggm_core.measures.gradients import measure_dtype
+from cggm_core.names import MetricKey
+from cggm_core.protocols.data import DataBundle, take
+from cggm_core.protocols.method import BalanceMethod, MethodContext
+from cggm_core.protocols.model import ModelBuilder, encoder_parameters
+from cggm_core.protocols.step import CAPABILITIES, Step
+from cggm_core.protocols.tasks import make_task
+
+
+@dataclass
+class Place:
+    """Where training stands: the next step to take.
+
+    Attributes:
+        step: optimiser step, from 0.
+        epoch: pass over the data, from 0.
+        batch: batch inside the epoch, from 0.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+
+
+def check_method(config: RunConfig, data: DataBundle) -> None:
+    """Whether the method fits the data.
+
+    Raises:
+        CapabilityError: before the first step, with what would fit.
+    """
+    card = catalog.card("method", config.method)
+    low, high = card.modalities
+    count = len(data.modalities)
+    if count < low or (high is not None and count > high):
+        raise CapabilityError(f"{card.title} works with {low} to {high or 'any number of'} modalities, {data.name} has {count}")
+    if data.task.name not in card.tasks:
+        raise CapabilityError(f"{card.title} is not sound for {data.task.name}; it is for: {', '.join(card.tasks)}")
+    if missing := set(card.requires) - set(CAPABILITIES):
+        raise CapabilityError(f"{card.title} needs {', '.join(sorted(missing))}, which no model here offers")
+
+
+class Trainer:
+    """One run's training, from a configuration and its data.
+
+    Args:
+        config: what to train.
+        data: built from it.
+        readers: whether unimodal classifiers run beside the model.
+        measure: whether the per-step series are taken. Neither changes a bit of the model (a law test holds it).
+
+    Raises:
+        CggmError: if the parts do not fit; nothing was written.
+    """
+
+    def __init__(self, config: RunConfig, data: DataBundle, *, readers: bool = True, measure: bool = True) -> None:
+        settings = config.training
+        check_method(config, data)
+        self.config, self.data, self.place = config, data, Place()
+        self.device = choose_device(settings.device)
+        self.precision = Precision(settings.precision, self.device)
+        self.task = make_task(data.task)
+        seed_everything(settings.seed)
+        builder = catalog.load("model", config.model, ModelBuilder)(**config.model_params)  # type: ignore[call-arg]
+        self.model = builder.build(data).to(self.device)
+        self.parameters = encoder_parameters(self.model)
+        self.readers = UnimodalReaders(self.model, self.task, settings, self.device) if readers else None
+        self.optimiser = build_optimiser(self.model.parameters(), settings, settings.lr)
+        self.method: BalanceMethod = catalog.load("method", config.method, BalanceMethod)(**config.method_params)
+        self.batches = -(-len(data.splits["train"]) // settings.batch_size)
+        self.method.setup(MethodContext(
+            data, self.model, self.task, self.device, measure_dtype(self.device), settings.epochs, self.batches,
+        ))  # fmt: skip
+        self.measuring = Measuring(self.parameters, self.device, readers=readers) if measure else None
+        everything = [p for p in self.model.parameters() if p.requires_grad]
+        self.parts = Parts(
+            self.method, self.optimiser, self.precision, everything, settings.gradient_clip, self.readers, self.measuring,
+        )  # fmt: skip
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps planned in all."""
+        return self.batches * self.config.training.epochs
+
+    def fit(
+        self, recorder: Recorder | None = None, between: Callable[[Place], bool] | None = None,
+        on_epoch: Callable[[Place, dict[MetricKey, float]], None] | None = None,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> bool:  # fmt: skip
+        """Train from where it stands to the end.
+
+        Args:
+            recorder: takes the series; None trains unrecorded.
+            between: called before each step with the step to come; False stops there.
+            on_epoch: called after each epoch's validation with its values.
+            on_step: called inside each step, once its losses are there and before its graph is gone.
+
+        Returns:
+            True when every epoch was done, False when `between` stopped it.
+        """
+        settings, place = self.config.training, self.place
+        self.model.train()
+        while place.epoch < settings.epochs:
+            self._set_rates(place.epoch)
+            if place.batch == 0:
+                self.method.on_epoch_start(place.epoch)
+            batches = order(settings.seed, place.epoch, len(self.data.splits["train"])).split(settings.batch_size)
+            ended = time.perf_counter()
+            while place.batch < self.batches:
+                if between:
+                    asked = time.perf_counter()
+                    if not between(place):
+                        return False
+                    ended += time.perf_counter() - asked  # a pause or a checkpoint is no step time
+                step = self._one(batches[place.batch], on_step)
+                ended = self._record(recorder, step, ended)
+                place.step, place.batch = place.step + 1, place.batch + 1
+            values = self.validate()
+            if recorder:
+                recorder.epoch(place.step - 1, place.epoch, values)
+            self.method.on_epoch_end(place.epoch, {str(key): value for key, value in values.items()})
+            place.epoch, place.batch = place.epoch + 1, 0
+            if on_epoch:
+                on_epoch(place, values)
+        return True
+
+    def validate(self, split: str = "val") -> dict[MetricKey, float]:
+        """Values of one split by key; empty for a split without samples."""
+        if split not in self.data.splits or len(self.data.splits[split]) == 0:
+            return {}
+        size = max(256, self.config.training.batch_size)
+        return evaluate(
+            self.model, self.readers, self.task, self.data.splits[split], f"{split}_", size, self.device, self.precision
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs to reach the same bits on the same device."""
+        place = self.place
+        return {
+            "place": {"step": place.step, "epoch": place.epoch, "batch": place.batch},
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "readers": self.readers.state_dict() if self.readers else {},
+            "measuring": self.measuring.state_dict() if self.measuring else {},
+            "method": {"knobs": dict(self.method.knobs), "state": self.method.state_dict()},
+            "modules": {name: module.state_dict() for name, module in self.method.modules().items()},
+            "random": random_state(self.device),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.place = Place(**state["place"])
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.precision.scaler.load_state_dict(state["scaler"])
+        if self.readers:
+            self.readers.load_state_dict(state["readers"])
+        if self.measuring:
+            self.measuring.load_state_dict(state["measuring"])
+        for name, value in state["method"]["knobs"].items():
+            self.method.set_knob(name, value)
+        self.method.load_state_dict(state["method"]["state"])
+        for name, module in self.method.modules().items():
+            module.load_state_dict(state["modules"][name])
+        restore_random_state(state["random"], self.device)
+
+    def set_knob(self, name: str, value: object) -> Value:
+        """Change a live knob of the method between two steps.
+
+        Returns:
+            The value as the card's type.
+
+        Raises:
+            ConfigError: for an unknown knob or a value outside its range.
+            CapabilityError: for a knob that cannot change while training runs.
+        """
+        param = catalog.card("method", self.config.method).param(name)
+        if not param.live:
+            raise CapabilityError(f"{name} cannot change while training runs")
+        checked = param.check(value)
+        self.method.set_knob(name, checked)
+        return checked
+
+    def _one(self, index: torch.Tensor, on_step: Callable[[Step], None] | None) -> Step:
+        batch = take(self.data.splits["train"], index, self.device)
+        step = Step(self.place.step, self.place.epoch, batch, self.model, self.task, self.parameters)
+        train_step(step, self.parts, on_step)
+        return step
+
+    def _record(self, recorder: Recorder | None, step: Step, ended: float) -> float:
+        now = time.perf_counter()
+        if recorder and self.measuring:
+            seconds = now - ended
+            host = {
+                MetricKey("learning_rate"): float(self.optimiser.param_groups[0]["lr"]),
+                MetricKey("step_seconds"): seconds,
+                MetricKey("samples_per_second"): len(step.batch) / seconds,
+            }
+            recorder.step(step.index, step.epoch, self.measuring.columns, self.measuring.vector, host)
+        return now
+
+    def _set_rates(self, epoch: int) -> None:
+        factor = rate_factor(self.config.training, epoch)
+        set_rate(self.optimiser, self.config.training.lr * factor)
+        if self.readers:
+            self.readers.set_factor(factor)

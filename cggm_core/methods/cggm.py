@@ -1,0 +1,178 @@
+"""CGGM: classifiers guide the magnitude and the direction of each modality's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cggm_core.cards import MethodCard, Param, Preset
+from cggm_core.measures.coefficients import (
+    share_of_others,
+    share_of_others_released,
+    share_of_others_stable,
+)
+from cggm_core.measures.directions import direction_loss
+from cggm_core.protocols.method import BalanceMethod, MethodContext
+from cggm_core.protocols.step import Step
+
+CARD = MethodCard(
+    name="cggm",
+    title="CGGM",
+    summary="Scales each encoder's gradient by how little its classifier gained, and turns the fused gradient "
+    "towards the classifiers' gradients.",
+    params=(
+        Param("variant", "paper", text="which reading of the method is computed", choices=("paper", "released", "stable")),
+        Param("rho", 1.3, 0.0, 100.0, "scale of the coefficient: towards 0 encoders stand still, above 1 they speed up; "
+              "with M modalities the mean coefficient is rho (M-1)/M (stable: rho)", live=True, low_open=True),
+        Param("lam", 0.15, 0.0, 100.0, "weight of the direction loss: 0 is none; far above 1 the task is forgotten", live=True),
+        Param("magnitude", True, text="scale the encoders' gradients by B", live=True),
+        Param("direction", True, text="add lam times the direction loss", live=True),
+        Param("span", 50, 2, 100_000, "stable only: steps over which scores are smoothed; 2 is as noisy as a batch, "
+              "thousands react late"),
+    ),
+    presets=(
+        Preset("paper", "Eq. 6-13, nothing smoothed; an undefined coefficient keeps its last value",
+               {"variant": "paper", "rho": 1.3, "lam": 0.15}),
+        Preset("released", "what the authors' code computes, for comparison",
+               {"variant": "released", "rho": 1.3, "lam": 0.15}),
+        Preset("stable", "ours: smoothed gains, no negative coefficient, bounded, mean over modalities fixed at rho",
+               {"variant": "stable", "rho": 1.0, "lam": 0.15}),
+    ),
+    lever="gradient",
+    paper="Guo et al., NeurIPS 2024",
+    requires=("unimodal_scores", "head_gradients", "encoder_gradients"),
+    reports=("score_gain", "direction_loss", "direction_weight", "coefficient_undefined", "weight_cosine"),
+    neutral={"magnitude": False, "direction": False},
+    cost="classifiers on each modality's features, forward and backward",
+    departs="paper: L_gm of the same step (Eq. 13, not Algorithm 1), last layer's weight only; released: cosine of weights, "
+    "L_gm of the step before, no rho inside it, 1e-8 in the denominator, projections unscaled",
+)  # fmt: skip
+
+
+class Cggm(BalanceMethod):
+    """Classifier-guided gradient modulation.
+
+    Per step: gain_m = change of classifier m's score since the step before (first step: since 0);
+    B_m = rho (sum gain - gain_m) / sum gain scales the gradients of modality m's own parameters;
+    lam L_gm with L_gm = 1/M sum |B_m| - B_m cos(G_F, G_m) is added to the loss of the same step.
+
+    Reference: Guo et al., NeurIPS 2024, Eq. 6-13, Algorithm 1.
+
+    Departs from the paper: see the card; the variants are described in `measures.coefficients`.
+    """
+
+    def setup(self, context: MethodContext) -> None:
+        """State before the first step: scores 0 (Eq. 6), coefficients 1."""
+        m, kind = len(context.model.modalities), {"device": context.device, "dtype": context.measure_dtype}
+        self.state = {
+            "scores": torch.zeros(m, **kind),  # type: ignore[arg-type]
+            "shares": torch.ones(m, **kind),  # type: ignore[arg-type]
+            "fast": torch.zeros(m, **kind),  # type: ignore[arg-type]
+            "slow": torch.zeros(m, **kind),  # type: ignore[arg-type]
+            "noise": torch.zeros((), **kind),  # type: ignore[arg-type]
+        }
+        self.steps = 0
+        self.stale: dict[str, Tensor] = {}
+
+    def on_loss(self, step: Step) -> None:
+        """Coefficients from the classifiers' scores, and the direction loss."""
+        variant, rho = self.knobs["variant"], float(self.knobs["rho"])
+        scores = torch.stack([step.unimodal_scores[m] for m in step.modalities])
+        gain, shares, undefined = self._shares(scores, str(variant))
+        # The factor is applied in the gradients' own format; what is recorded and weighs L_gm is that very number.
+        self.coefficients = (rho * shares).float().to(shares.dtype)
+        weights = shares if variant == "released" else self.coefficients
+        if self.knobs["direction"] and variant != "released":
+            step.add_loss("direction", float(self.knobs["lam"]) * self._direction(step, weights))
+        elif self.knobs["direction"]:
+            self._add_stale_direction(step)
+        with torch.no_grad():
+            if variant == "released":
+                cosine = self._weight_cosines(step)
+                step.report("weight_cosine", dict(zip(step.modalities, cosine, strict=True)))
+                self._keep_direction(step, weights)
+            else:
+                cosine = step.direction_cosines().detach()
+            step.report("direction_loss", direction_loss(weights, cosine))
+        step.report("score_gain", dict(zip(step.modalities, gain, strict=True)))
+        step.report("direction_weight", dict(zip(step.modalities, weights, strict=True)))
+        step.report("coefficient_undefined", undefined.to(shares.dtype))
+
+    def on_gradients(self, step: Step) -> None:
+        """Eq. 8: every parameter that feeds modality m alone is scaled by B_m."""
+        if self.knobs["magnitude"]:
+            step.scale_gradients(
+                dict(zip(step.modalities, self.coefficients, strict=True)),
+                projections=self.knobs["variant"] != "released",
+            )
+
+    def _shares(self, scores: Tensor, variant: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Gains, shares without rho, and whether they are undefined; moves the state on by one step."""
+        state = self.state
+        if variant == "stable":
+            gain, noise = self._smoothed_gain(scores)
+            return gain, share_of_others_stable(gain, noise), torch.zeros((), device=scores.device, dtype=torch.bool)
+        gain = scores - state["scores"]
+        if variant == "released":
+            shares = share_of_others_released(gain)
+            undefined = torch.zeros((), device=scores.device, dtype=torch.bool)
+        else:
+            shares, undefined = share_of_others(gain, state["shares"], scores, state["scores"])
+        state["scores"], state["shares"] = scores, shares
+        return gain, shares, undefined
+
+    def _smoothed_gain(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain of a fast over a slow moving average of each score, and the spread that chance alone gives it.
+
+        Both averages start at the first scores seen, so the first gain is 0 and not the score itself. The average
+        over `span` steps of independent batches has a variance of 1/span of a batch's.
+        """
+        state, span = self.state, int(self.knobs["span"])
+        fast, slow = 2 / (span + 1), 2 / (4 * span + 1)
+        if self.steps == 0:
+            state["fast"], state["slow"] = scores, scores
+        surprise = (scores - state["fast"]).square().mean()
+        state["noise"] = state["noise"] + (surprise - state["noise"]) / min(self.steps + 1, span)
+        state["fast"] = state["fast"] + fast * (scores - state["fast"])
+        state["slow"] = state["slow"] + slow * (scores - state["slow"])
+        self.steps += 1
+        tiny = torch.finfo(scores.dtype).tiny ** 0.5
+        return state["fast"] - state["slow"], (state["noise"] / span).sqrt() + tiny
+
+    @staticmethod
+    def _direction(step: Step, weights: Tensor) -> Tensor:
+        """L_gm, differentiable by the fused side (Eq. 12)."""
+        return direction_loss(weights, step.direction_cosines())
+
+    @staticmethod
+    def _weight_cosines(step: Step) -> Tensor:
+        """Cosine of the fusion head's weight with each classifier head's (the released code's comparison)."""
+        own = step.model.head.weight.flatten()
+        heads = torch.stack([step.classifier_heads[m].weight.flatten() for m in step.modalities])
+        return F.cosine_similarity(own[None], heads, dim=1)
+
+    def _keep_direction(self, step: Step, weights: Tensor) -> None:
+        """Keep L_gm of this step and its derivative by the head's weight, for the next step's loss."""
+        with torch.enable_grad():
+            value = direction_loss(weights, self._weight_cosines(step))
+            (gradient,) = torch.autograd.grad(value, step.model.head.weight)
+        self.stale = {"value": value.detach(), "gradient": gradient}
+
+    def _add_stale_direction(self, step: Step) -> None:
+        """Add lam times the last step's L_gm: its value, and its derivative at the weights of then."""
+        if self.stale:
+            weight = step.model.head.weight
+            moved = ((weight - weight.detach()) * self.stale["gradient"]).sum()
+            step.add_loss("direction", float(self.knobs["lam"]) * (self.stale["value"] + moved))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scores, shares and averages of the last step."""
+        return {"state": dict(self.state), "steps": self.steps, "stale": dict(self.stale)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.state, self.steps, self.stale = dict(state["state"]), int(state["steps"]), dict(state["stale"])

@@ -1,0 +1,44 @@
+"""Classification: cross-entropy, accuracy, F1."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from cggm_core.measures.scores import accuracy
+from cggm_core.protocols.task import Task
+
+
+class Classification(Task):
+    """One class a sample; logits `[batch, classes]`, target `[batch]` int64."""
+
+    score_name = "accuracy"
+
+    @property
+    def chance(self) -> float:
+        """1 / classes."""
+        return 1.0 / self.spec.outputs
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy, mean over the batch, in float32."""
+        return F.cross_entropy(logits.float(), target)
+
+    def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(softmax(z) - onehot(y)) / batch."""
+        p = logits.float().softmax(dim=1)
+        return (p - F.one_hot(target, self.spec.outputs).to(p.dtype)) / len(target)
+
+    def score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Accuracy in [0, 1]."""
+        return accuracy(logits.detach(), target)
+
+    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        """`accuracy` and `f1` (averaged over classes, weighted by their samples, as the field reports it)."""
+        # Imported here: a second that only the end of an epoch needs.
+        from sklearn.metrics import accuracy_score, f1_score
+
+        predicted, truth = logits.argmax(dim=1).cpu().numpy(), target.cpu().numpy()
+        return {
+            "accuracy": float(accuracy_score(truth, predicted)),
+            "f1": float(f1_score(truth, predicted, average="weighted", zero_division=0.0)),
+        }
