@@ -37,16 +37,18 @@ def make_encoder(
     )
 
 
-class VectorEncoder(nn.Sequential):
+class VectorEncoder(nn.Module):
     """Projection and `layers` residual feed-forward blocks: `[batch, d]` to one token."""
 
     def __init__(self, features: int, width: int, layers: int, dropout: float) -> None:
-        blocks = (FeedForward(width, 2, dropout) for _ in range(layers))
-        super().__init__(nn.Linear(features, width), *blocks, nn.LayerNorm(width))
+        super().__init__()
+        self.projection = nn.Linear(features, width)
+        self.blocks = nn.Sequential(*(FeedForward(width, 2, dropout) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, d]` to `[batch, 1, width]`."""
-        token: Tensor = super().forward(x)
+        token: Tensor = self.norm(self.blocks(self.projection(x)))
         return token.unsqueeze(1)
 
 
@@ -93,7 +95,8 @@ class ImageEncoder(nn.Module):
         channels, *side = shape
         stride = 1 if max(side) <= _FINE_SIDE else 2
         stem = max(4, width // 2)
-        parts: list[nn.Module] = [nn.Conv2d(channels, stem, 3, stride, 1)]
+        self.projection = nn.Conv2d(channels, stem, 3, stride, 1)
+        parts: list[nn.Module] = []
         longest = -(-max(side) // stride)
         wide = stem
         while longest > _MAP_SIDE or wide != width:
@@ -106,5 +109,5 @@ class ImageEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, channels, height, width_px]` to `[batch, places, width]`."""
-        tokens: Tensor = self.norm(self.blocks(self.stem(x)).flatten(2).transpose(1, 2))
+        tokens: Tensor = self.norm(self.blocks(self.stem(self.projection(x))).flatten(2).transpose(1, 2))
         return tokens

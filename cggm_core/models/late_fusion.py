@@ -86,6 +86,11 @@ class LateFusion(MultimodalModel):
         found: Iterable[nn.Parameter] = self._encoders[modality].parameters()
         return found
 
+    def projection_of(self, modality: str) -> Iterable[nn.Parameter]:
+        """Parameters of the encoder's first layer, which takes the input to tokens (images: to a map)."""
+        found: Iterable[nn.Parameter] = self._encoders[modality].get_submodule("projection").parameters()
+        return found
+
     def build_classifiers(self) -> nn.ModuleDict:
         """One fresh transformer classifier a modality, head of the fusion head's shape."""
         return ByModality({m: TransformerClassifier(**self._classifier) for m in self.modalities})
