@@ -1,0 +1,1 @@
+"""Numbers about runs, computed from plain arrays; no drawing, no Streamlit, no torch."""

@@ -1,0 +1,1 @@
+"""Figures: one specification, drawn on the screen by Plotly and on paper by matplotlib."""

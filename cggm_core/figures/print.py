@@ -1,0 +1,124 @@
+"""Draws a specification on paper with matplotlib: vector PDF and SVG, PNG, the same bytes when repeated.
+
+Why not the browser: this takes a third of a second, needs no Chromium, keeps text as text with embedded
+TrueType fonts, and carries no date.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cggm_core.errors import ConfigError
+from cggm_core.figures import theme
+from cggm_core.figures.spec import FigureSpec, Line, Panel
+
+Format = Literal["pdf", "svg", "png"]
+WIDTHS = {"column": 3.4, "page": 7.0}
+DPI = 300
+_DASHES: dict[str, Any] = {
+    "solid": "solid", "dash": (0, (5, 2)), "dot": (0, (1.2, 1.6)), "dashdot": (0, (6, 2, 1.2, 2)),
+    "longdash": (0, (9, 2.5)), "longdashdot": (0, (9, 2.5, 1.2, 2.5)),
+}  # fmt: skip
+_STYLE: dict[str, Any] = {
+    "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "cggm-lab",
+    "font.family": "DejaVu Sans", "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8,
+    "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "axes.linewidth": 0.6,
+    "axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.4, "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6, "text.usetex": False, "text.parse_math": False, "axes.unicode_minus": False,
+    "path.simplify": False,
+}  # fmt: skip
+# Dates and versions would make every export differ.
+_METADATA: dict[str, dict[str, Any]] = {
+    "pdf": {"Creator": "CGGM Lab", "Producer": "matplotlib", "CreationDate": None},
+    "svg": {"Date": None, "Creator": "CGGM Lab"},
+    "png": {"Software": "CGGM Lab"},
+}
+
+
+def rendered(spec: FigureSpec, form: Format = "pdf", *, width: float = WIDTHS["column"]) -> bytes:
+    """The figure as a file.
+
+    Args:
+        spec: what to draw, the same that the screen draws.
+        form: pdf and svg are vector with text as text; png has 300 dots an inch.
+        width: in inches at final size: 3.4 is a paper's column, 7.0 its page.
+
+    Raises:
+        ConfigError: for another format or a width below 1 or above 40 inches.
+    """
+    if form not in _METADATA:
+        raise ConfigError(f"a figure is printed as pdf, svg or png, not {form!r}")
+    if not 1.0 <= width <= 40.0:
+        raise ConfigError(f"a figure is 1 to 40 inches wide, not {width!r}; a column is 3.4, a page 7.0")
+    with rc_context(_STYLE):
+        page = _drawn(spec, width)
+        file = io.BytesIO()
+        page.savefig(file, format=form, dpi=DPI, metadata=_METADATA[form])
+    return file.getvalue()
+
+
+def _drawn(spec: FigureSpec, width: float) -> Figure:
+    count = len(spec.panels)
+    height = width * (0.62 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
+    page = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(page)
+    all_axes = page.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(all_axes, spec.panels, strict=True):
+        _panel(axes, panel, spec)
+    all_axes[-1].set_xlabel(spec.x_label)
+    shown: dict[str, Any] = {}
+    for axes in all_axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(name, handle)
+    if shown:
+        page.legend(list(shown.values()), list(shown), loc="outside upper left", ncols=min(len(shown), 5 if width > 5 else 3),
+                    frameon=False, handlelength=2.4, columnspacing=1.2)  # fmt: skip
+    return page
+
+
+def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
+    tones = theme.TONES["light"]
+    axes.grid(True, color=tones[theme.GRID])
+    axes.set_axisbelow(True)
+    axes.set_ylabel(panel.y_label)
+    if panel.points():
+        axes.set_yscale(panel.scale)
+        for line in panel.lines:
+            _line(axes, line)
+        if panel.y_range is not None:
+            axes.set_ylim(*panel.y_range)
+        if panel.neutral is not None:
+            axes.axhline(panel.neutral, color=tones[theme.NEUTRAL], linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        edges = axes.get_xlim()
+        for mark in spec.marks:
+            colour = tones[theme.WARNING if mark.warning else theme.EVENT]
+            axes.axvline(mark.x, color=colour, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=1)
+        axes.set_xlim(edges)
+    if panel.message():
+        axes.text(0.5, 0.5, panel.message(), transform=axes.transAxes, ha="center", va="center",
+                  color=tones[theme.NEUTRAL])  # fmt: skip
+    if panel.title:
+        axes.text(0.99, 0.97, panel.title, transform=axes.transAxes, ha="right", va="top", fontsize=7,
+                  color=tones[theme.NEUTRAL])  # fmt: skip
+
+
+def _line(axes: Axes, line: Line) -> None:
+    colour = theme.TONES["light"].get(line.colour, line.colour)
+    # A line of a logarithmic axis and float noise must not raise; what cannot be drawn is a gap.
+    y = np.where(np.isfinite(line.y), line.y, np.nan)
+    if line.low is not None and line.high is not None:
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=theme.BAND_OPACITY, linewidth=0)
+        return
+    raw = line.role == "raw"
+    axes.plot(
+        line.x, y, color=colour, alpha=theme.RAW_OPACITY if raw else 1.0, linewidth=0.5 if raw else 0.6 * line.width,
+        linestyle="solid" if raw else _DASHES[line.dash], marker="o" if line.markers else None, markersize=2.2,
+        label=line.name.replace("\n", " ")[:60] if line.legend else None,
+    )  # fmt: skip
