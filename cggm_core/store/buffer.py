@@ -58,6 +58,7 @@ class Batch:
     state: State | None = None
     reason: str = ""
     planned: tuple[int, int] | None = None
+    seconds: float = 0.0
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""

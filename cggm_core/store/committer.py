@@ -63,7 +63,7 @@ class Committer:
             return self._answered >= ticket
 
     def end(self, patience: float) -> None:
-        """Commit the rest, seal if the run ended, let go; patient for so many seconds if the store is away."""
+        """Commit the rest, seal if the run ended, let go; patient for some seconds if the store is away."""
         self._deadline = time.monotonic() + patience
         self._ending = True
         self._wake.set()

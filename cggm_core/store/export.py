@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -60,6 +58,6 @@ def _cell(text: str) -> str:
     # Half a character cannot be written as UTF-8; a name that holds one is shown with a question mark.
     plain = text.encode("utf-8", "replace").decode()
     guarded = f"'{plain}" if plain.startswith(_FORMULA) else plain
-    cell = io.StringIO()
-    csv.writer(cell, lineterminator="").writerow([guarded, ""])
-    return cell.getvalue()[:-1]
+    if any(letter in guarded for letter in ',"\r\n'):
+        return '"' + guarded.replace('"', '""') + '"'
+    return guarded

@@ -72,7 +72,8 @@ class MemoryRunReader:
         parted = [step for key in wanted if (step := _parting(held[key], now[key])) is not None]
         fresh = {}
         for key in wanted:
-            after = min(parted) if parted else int(held[key].step[-1]) + 1 if len(held[key].step) else None
+            unheld = int(held[key].step[-1]) + 1 if len(held[key].step) else None
+            after = unheld if unheld is None else min([unheld, *parted])
             tail = visible(now[key], 2**63 - 1, after, None)
             if len(tail.step):
                 fresh[key] = as_series(key, tail, 0)

@@ -143,7 +143,7 @@ class Outbox:
             batch, self._next = self._next, Batch()
             if blocks and self._state == "starting" and batch.state is None:
                 batch.state = self._state = "running"
-        batch.blocks = blocks
+        batch.blocks, batch.seconds = blocks, self.seconds()
         refused, self.rows.refused = self.rows.refused, []
         if refused:
             _LOG.warning("run %s: %s (%d in all)", self._run_id, refused[0], len(refused))

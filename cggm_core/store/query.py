@@ -52,29 +52,28 @@ class Query:
 
     def news(self, place: Place) -> News:
         """What is new since a place."""
-        parts: dict[int, Rows] = {}
-        for stream in self._wanted():
-            parts[stream] = self._rows(stream, self._handed_out(place, stream)[0], None, None)
-        highest = {stream: self._highest(place, stream) for stream in self._wanted()}
-        # A step at or below what was handed out means that rows the consumer holds are no longer the right
-        # ones.
-        stale = [
-            int(rows.step[0])
-            for stream, rows in parts.items()
-            if len(rows.step) and rows.step[0] <= highest[stream]
-        ]
-        newer = [life.first_step for life in self._lives if life.number > place.attempt > 0]
-        stale += [step for step in newer if step <= max(highest.values(), default=tables.EVER * -1)]
-        if stale:
-            found = self.series(first=min(stale))
-            parts = {stream: self._rows(stream, 0, min(stale), None) for stream in self._wanted()}
-        else:
-            found = self._joined(parts)
+        parts = {s: self._rows(s, self._handed_out(place, s)[0], None, None) for s in self._wanted()}
+        restart_from = self._superseded_from(place, parts)
+        if restart_from is not None:
+            parts = {stream: self._rows(stream, 0, restart_from, None) for stream in self._wanted()}
         run = tables.run_row(self._connection)
-        events = tables.events(self._connection, place.event, run.events)
-        fresh = {key: series for key, series in found.items() if len(series.step)}
-        moved = Place(run.attempt, self._moved(place, parts, min(stale, default=None)), run.events - 1)
-        return News(fresh, events, moved, bool(stale), min(stale, default=-1))
+        return News(
+            {key: series for key, series in self._joined(parts).items() if len(series.step)},
+            tables.events(self._connection, place.event, run.events),
+            Place(run.attempt, self._moved(place, parts, restart_from), run.events - 1),
+            restart_from is not None,
+            -1 if restart_from is None else restart_from,
+        )
+
+    def _superseded_from(self, place: Place, new: Mapping[int, Rows]) -> int | None:
+        """Step from which a consumer must forget what it holds; None if all of that still stands."""
+        highest = {stream: self._highest(place, stream) for stream in new}
+        starts = {stream: int(rows.step[0]) for stream, rows in new.items() if len(rows.step)}
+        lives = [life.first_step for life in self._lives if life.number > place.attempt > 0]
+        again = [step for stream, step in starts.items() if step <= highest[stream]]
+        again += [step for step in lives if highest and step <= max(highest.values())]
+        # From there on everything is handed out anew, so it must lie before every new row as well.
+        return min([*again, *starts.values()]) if again else None
 
     def _wanted(self) -> list[int]:
         return [stream for stream, columns in self._columns.items() if columns]

@@ -56,7 +56,6 @@ class RunFile:
                     start.make_file(self.path, wall())
                 self._inode = os.stat(self.path).st_ino
                 with self._transaction() as connection:
-                    self.updated_before = tables.run_row(connection).updated_at
                     self._run, self._streams = start.begin_attempt(connection, resume_at, wall())
                     self.first_step = tables.attempts(connection)[-1].first_step
         except BaseException as error:
@@ -164,7 +163,7 @@ class RunFile:
             raise
 
     def _landed(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file holds the batch of the last, failed try already: an answer lost after its commit."""
+        """Whether the file holds the last, failed batch already: an answer lost after its commit."""
         beat = tables.run_row(connection).beat
         if beat == self._run.beat:
             return False
@@ -198,7 +197,7 @@ class RunFile:
         _write_snapshots(connection, batch, run)
         run = run._replace(
             events=run.events + len(batch.events), snapshots=run.snapshots + len(batch.snapshots),
-            beat=run.beat + 1, updated_at=self._wall(),
+            beat=run.beat + 1, updated_at=self._wall(), seconds=batch.seconds,
         )  # fmt: skip
         run = self._with_state(connection, batch, run)
         write_run(connection, run)

@@ -73,7 +73,7 @@ class SqliteRunWriter:
         self.run_id = file.run_id
         run = file.run
         # The time axis goes on where it was, also when the wall clock was set back between two attempts.
-        elapsed = max(0.0, wall() - run.started_at, file.updated_before - run.started_at)
+        elapsed = max(run.seconds, wall() - run.started_at)
         self._outbox = Outbox(run.run_id, file.streams(), elapsed)
         self._committer = Committer(file, lock, self._outbox)
         if run.attempt > 1:

@@ -29,7 +29,8 @@ def make_file(path: Path, now: float) -> None:
     connection = sqlite3.connect(made, isolation_level=None)
     try:
         write_run(
-            connection, RunRow(path.parent.name, "starting", '""', "", 0, 0, -1, -1, 0, 0, 0, 0, now, now)
+            connection,
+            RunRow(path.parent.name, "starting", '""', "", 0, 0, -1, -1, 0, 0, 0, 0, now, now, 0.0),
         )
     finally:
         connection.close()

@@ -21,7 +21,7 @@ from cggm_core.store.protocols import Attempt, Event, Snapshot
 from cggm_core.store.schema import checked
 
 RUN_COLUMNS = "run_id, state, reason, owner, attempt, beat, step, epoch, steps, epochs, events, snapshots, "
-RUN_COLUMNS += "started_at, updated_at"
+RUN_COLUMNS += "started_at, updated_at, seconds"
 CHUNK_COLUMNS = "id, stream, attempt, first_seq, rows, step_low, step_high, crcs, crc"
 # Below this a blob is read whole: opening it for slices costs more than the bytes saved.
 _SLICED_FROM = 65_536
@@ -45,6 +45,7 @@ class RunRow(NamedTuple):
     snapshots: int
     started_at: float
     updated_at: float
+    seconds: float
 
 
 class Chunk(NamedTuple):
