@@ -46,9 +46,18 @@ def knob(param: Param, key: str, value: Value) -> Any:
         value: shown at first.
 
     Returns:
-        What the widget holds: of the knob's type, or None for an emptied number. The range is not enforced
-        by the widget: a value outside it is answered by `ConfigError`'s sentence, which says the range.
+        What the widget holds: of the knob's type, or None for an emptied number. The widget does not enforce
+        the range: a value outside it is answered below it by the sentence of the card, which says the range.
     """
+    held = _widget(param, key, value)
+    try:
+        param.check(held)
+    except ConfigError as error:
+        st.markdown(f":red[{md(error, 300)}]")
+    return held
+
+
+def _widget(param: Param, key: str, value: Value) -> Any:
     label, about = title(param), help_text(param)
     if isinstance(param.default, bool):
         return st.toggle(label, value=bool(value), key=key, help=about)

@@ -94,10 +94,10 @@ def seed_of(info: RunInfo) -> int | None:
 
 
 def progress_of(info: RunInfo) -> float | None:
-    """Share of the planned steps that are done, 0 to 1; None while the plan is unknown."""
+    """Share of the planned steps that are done, 0 to 100; None while the plan is unknown."""
     if state_of(info) == "finished":
-        return 1.0
-    return min(1.0, (info.step + 1) / info.steps) if info.steps > 0 else None
+        return 100.0
+    return min(100.0, 100.0 * (info.step + 1) / info.steps) if info.steps > 0 else None
 
 
 def remark_of(info: RunInfo) -> str:
@@ -140,12 +140,12 @@ def column_config(infos: Sequence[RunInfo]) -> dict[str, Any]:
     pills = [text for text, _ in STATES.values()] + list(_MARKS)
     shown: dict[str, Any] = {
         "state": config.MultiselectColumn(
-            "State", options=pills, color=[*(c for _, c in STATES.values()), *_MARKS.values()], width=130,
-            pinned=True,
+            "State", options=pills, color=[*(c for _, c in STATES.values()), *_MARKS.values()], width=118,
         ),
-        "name": config.TextColumn("Name", width=190, pinned=True),
+        "name": config.TextColumn("Name", width=200),
         "progress": config.ProgressColumn(
-            "Progress", format="percent", min_value=0.0, max_value=1.0, width=90),
+            "Progress", format="%d%%", min_value=0.0, max_value=100.0, width=100,
+            help="Share of the planned steps that are done"),
         "val_score": config.NumberColumn(
             "Score", format=number, width=70, help="Fused score on the validation split, newest epoch"),
         "best": config.NumberColumn(
@@ -157,8 +157,8 @@ def column_config(infos: Sequence[RunInfo]) -> dict[str, Any]:
         "method": config.TextColumn("Method", width=80),
         "preset": config.TextColumn("Preset", width=80),
         "seed": config.NumberColumn("Seed", format="%d", width=55),
-        "tags": config.ListColumn("Tags", width=120),
         "started": config.DatetimeColumn("Started", format="D MMM YYYY, HH:mm", width=140),
+        "tags": config.ListColumn("Tags", width=120),
         "remark": config.TextColumn("Remark", width=320, help="Why a run ended or cannot be read"),
     }  # fmt: skip
     found = modalities(infos)
@@ -207,8 +207,8 @@ def _row(info: RunInfo, found: list[str]) -> dict[str, Any]:
         row["unimodal"] = " · ".join(f"{plain(m, 20)} {v:.3f}" for m, v in scores.items() if v is not None)
     return row | {
         "dataset": dataset_of(info), "method": word(info, "method"), "preset": word(info, "preset"),
-        "seed": seed_of(info), "tags": [plain(tag, 30) for tag in info.tags],
-        "started": datetime.fromtimestamp(info.created_at), "remark": remark_of(info),
+        "seed": seed_of(info), "started": datetime.fromtimestamp(info.created_at),
+        "tags": [plain(tag, 30) for tag in info.tags], "remark": remark_of(info),
     }  # fmt: skip
 
 

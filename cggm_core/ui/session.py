@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
 
-from cggm_core.errors import RunNotFoundError, StoreError
+from cggm_core.errors import RunNotFoundError, StoreError, UnknownNameError
 from cggm_core.store import Catalogue, RunInfo, RunReader
 
 SAMPLE_RUNS = Path(__file__).resolve().parents[2] / "sample_runs"
-_READERS = "session.readers"
+_READERS, _PAGES = "session.readers", "session.pages"
 _MOST_READERS = 64
 
 
@@ -67,6 +69,27 @@ def find(run_id: str) -> RunInfo:
         RunNotFoundError: if no run or more than one fits.
     """
     return catalogue().find(run_id)
+
+
+def know_pages(pages: Mapping[str, st.Page]) -> None:
+    """Remember the pages by name; called by the frame, so that `go` needs no paths."""
+    st.session_state[_PAGES] = dict(pages)
+
+
+def go(page: str, **query: str) -> NoReturn:
+    """Leave for another page of the app.
+
+    Args:
+        page: its name.
+        query: what its address shall carry, such as `run=<id>`.
+
+    Raises:
+        UnknownNameError: if there is no such page.
+    """
+    pages: Mapping[str, st.Page] = st.session_state.get(_PAGES, {})
+    if page not in pages:
+        raise UnknownNameError("page", page, tuple(pages))
+    st.switch_page(pages[page], query_params=query)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)

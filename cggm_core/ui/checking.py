@@ -1,0 +1,85 @@
+"""Whether a configuration would train, asked of a process of its own: the app never loads torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cggm_core.config import RunConfig
+from cggm_core.launch import absolute
+from cggm_core.launch.worker import worker_environment
+
+CHECK_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found.
+
+    Attributes:
+        error: why it would not train, in one sentence; "" if it would.
+        found: modalities, samples, steps and device as the worker saw them.
+    """
+
+    error: str = ""
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def sentence(self) -> str:
+        """What would be trained, in one line of plain text."""
+        modalities = self.found.get("modalities", {})
+        shapes = ", ".join(
+            f"{name} ({one.get('kind', '?')}, {'×'.join(map(str, one.get('shape', [])))})"
+            for name, one in modalities.items()
+        )
+        samples = " / ".join(str(count) for count in self.found.get("samples", {}).values())
+        return (
+            f"{len(modalities)} modalities: {shapes}. {samples} samples in train, validation and test; "
+            f"{self.found.get('steps', 0)} steps on {self.found.get('device', 'cpu')}."
+        )
+
+
+def check(config: RunConfig) -> Verdict:
+    """Ask whether a configuration would train; the answer is kept until it or its file changes."""
+    decides = replace(absolute(config), name="", notes="", tags=())
+    stamp: tuple[int, ...] = ()
+    if decides.is_file():
+        try:
+            found = os.stat(decides.dataset)
+        except OSError as error:
+            return Verdict(
+                f"{decides.dataset!r} cannot be read: {(error.strerror or str(error)).lower()}; "
+                "give the path of an .npz file on this computer"
+            )
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+    return _checked(decides.to_json(), stamp)
+
+
+@st.cache_data(max_entries=64, show_spinner="Checking data and settings in a process of its own")
+def _checked(config_json: str, stamp: tuple[int, ...]) -> Verdict:
+    with tempfile.TemporaryDirectory(prefix="cggm-check-") as made:
+        path = Path(made) / "config.json"
+        path.write_text(config_json, encoding="utf-8")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "cggm_core", "check", "--json", "--config", str(path)],
+                capture_output=True, text=True, timeout=CHECK_SECONDS, stdin=subprocess.DEVNULL, cwd=os.sep,
+                env=worker_environment(os.environ), check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Verdict(
+                f"the check took longer than {CHECK_SECONDS:g} s and was ended; is the file very large?"
+            )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return Verdict(f"the check ended with code {done.returncode}: {last[:300]}")
+    return Verdict("" if answer.get("ok") else str(answer.get("error", "no reason was given")), answer)

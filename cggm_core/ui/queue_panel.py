@@ -1,0 +1,112 @@
+"""The queue of runs: what waits, trains and failed, with cancel; drawn again by its own timer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from cggm_core import launch
+from cggm_core.launch.queue import OPEN, Job
+from cggm_core.ui import session
+from cggm_core.ui.safe import plain, sentences
+
+REFRESH_SECONDS = 1.5
+SHOWN_JOBS = 200
+_STATES = {
+    "pending": ("○ pending", "#8A97A5"),
+    "running": ("● running", "#2E86BD"),
+    "done": ("✓ done", "#009E73"),
+    "stopped": ("■ stopped", "#8A97A5"),
+    "failed": ("✕ failed", "#D55E00"),
+    "cancelled": ("■ cancelled", "#8A97A5"),
+}
+
+
+def show() -> None:
+    """The queue, if anything is in it; refreshes itself while jobs are open."""
+    root = session.runs_root()
+    jobs = launch.queue_state(root).jobs
+    if jobs:
+        living = any(job.state in OPEN for job in jobs)
+        st.fragment(_panel, run_every=REFRESH_SECONDS if living else None)()
+
+
+def rows(jobs: list[Job]) -> pd.DataFrame:
+    """One row a job, in the order given."""
+    return pd.DataFrame([_row(job) for job in jobs])
+
+
+def _panel() -> None:
+    with sentences(), st.container(border=True):
+        root = session.runs_root()
+        state = launch.queue_state(root)
+        jobs = state.jobs[-SHOWN_JOBS:]
+        counts = [f"{state.count(name)} {name}" for name in _STATES if state.count(name)]  # type: ignore[arg-type]
+        st.subheader("Queue", anchor=False)
+        st.caption(
+            f"{', '.join(counts) or 'empty'}; {state.slots} at once. It goes on when this page is closed."
+        )
+        open_jobs = [job for job in state.jobs if job.state in OPEN]
+        if open_jobs and not state.at_work:
+            st.warning("Jobs wait and no process works on them.", icon=":material/hourglass_disabled:")
+            if st.button("Go on with the queue"):
+                launch.wake(root)
+        if not jobs:
+            return
+        chosen = _table(jobs)
+        _buttons(root, chosen, len(open_jobs), len(jobs) > len(open_jobs))
+
+
+def _table(jobs: list[Job]) -> list[Job]:
+    """The jobs as a table; returns those chosen."""
+    config = st.column_config
+    event: Any = st.dataframe(
+        rows(jobs), key="queue.table", hide_index=True, on_select="rerun", placeholder="",
+        height=36 * (min(len(jobs), 8) + 1) + 2, row_height=36, alt=f"Queue of {len(jobs)} runs",
+        column_config={
+            "state": config.MultiselectColumn(
+                "State", options=[t for t, _ in _STATES.values()], color=[c for _, c in _STATES.values()],
+                width=110,
+            ),
+            "run": config.TextColumn("Run", width=260), "seed": config.NumberColumn("Seed", width=55),
+            "error": config.TextColumn("Why it failed", width=380),
+        },
+    )  # fmt: skip
+    return [jobs[row] for row in event["selection"]["rows"] if row < len(jobs)]
+
+
+def _buttons(root: Any, chosen: list[Job], waiting: int, ended: bool) -> None:
+    cancellable = [job.id for job in chosen if job.state in OPEN]
+    one = chosen[0].run if len(chosen) == 1 else ""
+    with st.container(horizontal=True):
+        if st.button("Monitor", key="queue.monitor", icon=":material/monitoring:", disabled=not one):
+            session.go("monitor", run=one)
+        if st.button("Cancel chosen", icon=":material/cancel:", disabled=not cancellable,
+                     help="A run that trains is asked to stop with a checkpoint"):  # fmt: skip
+            launch.cancel(root, cancellable)
+        if st.button("Cancel all", icon=":material/cancel:", disabled=not waiting):
+            launch.cancel(root)
+        if st.button("Forget ended", icon=":material/clear_all:", disabled=not ended,
+                     help="Takes ended jobs off this list; their runs stay"):  # fmt: skip
+            launch.clear(root)
+            st.rerun()
+
+
+def _row(job: Job) -> dict[str, Any]:
+    config = job.config
+    training = config.get("training")
+    seed = training.get("seed") if isinstance(training, dict) else None
+    what = [
+        config.get("name", ""),
+        config.get("dataset", ""),
+        config.get("method", ""),
+        config.get("preset", ""),
+    ]
+    return {
+        "state": [_STATES[job.state][0]],
+        "run": " · ".join(plain(part, 40) for part in what if part),
+        "seed": seed if isinstance(seed, int) else None,
+        "error": plain(job.error, 300),
+    }

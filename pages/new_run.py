@@ -1,0 +1,283 @@
+"""A run, or a matrix of methods and seeds, out of the cards of data sets, models and methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from cggm_core import catalog, launch
+from cggm_core.cards import DatasetCard, MethodCard, ModelCard, PageCard, Preset
+from cggm_core.config import TRAINING_PARAMS, RunConfig, Training
+from cggm_core.errors import CggmError, ConfigError
+from cggm_core.ui import checking, forms, queue_panel, session
+from cggm_core.ui.safe import md, plain, sentences
+
+CARD = PageCard(
+    name="new_run",
+    title="New run",
+    summary="Choose data, model and methods, see every setting explained, start one run or a matrix.",
+    icon=":material/add_circle:",
+    order=20,
+    section="",
+)
+
+OWN_FILE = "own file (.npz)"
+FIRST = ("epochs", "batch_size", "lr", "optimiser", "device")
+MOST_RUNS, COMMANDS_SHOWN = 500, 12
+STARTING = "new.starting"
+Choice = tuple[str, str]
+
+
+def choose_data() -> tuple[str, dict[str, Any], DatasetCard | None]:
+    """Data set and its knobs; the card is None for a file."""
+    cards: dict[str, DatasetCard] = catalog.all_cards("dataset")
+    with st.container(border=True):
+        st.subheader("Data", anchor=False)
+        name = st.selectbox(
+            "Data set", [*cards, OWN_FILE], key="new.dataset",
+            format_func=lambda n: f"{n} · {cards[n].title}" if n in cards else "Own file (.npz)",
+        )  # fmt: skip
+        if name == OWN_FILE:
+            path = st.text_input(
+                "Path of the file", key="new.path", placeholder="/home/me/data/mine.npz",
+                help="On the computer the app runs on, in the lab's exchange format; it is only read.",
+            )  # fmt: skip
+            return path.strip(), {}, None
+        card = cards[name]
+        st.caption(
+            f"{md(card.summary, 400)} {card.task.capitalize()}. "
+            f"Train / validation / test: {md(card.samples, 120)}. Licence: {md(card.licence, 60)}."
+        )
+        values = {}
+        if card.params:
+            with st.expander("Settings of the data set"):
+                values = forms.knobs(card.params, f"new.dataset.{name}", card.resolve({}))
+        return name, values, card
+
+
+def choose_model() -> tuple[str, dict[str, Any], ModelCard]:
+    """Model and its knobs."""
+    cards: dict[str, ModelCard] = catalog.all_cards("model")
+    with st.container(border=True):
+        st.subheader("Model", anchor=False)
+        name = st.selectbox(
+            "Model", list(cards), key="new.model", format_func=lambda n: f"{n} · {cards[n].title}"
+        )
+        card = cards[name]
+        st.caption(md(card.summary, 400))
+        values = {}
+        if card.params:
+            with st.expander("Settings of the model"):
+                values = forms.knobs(card.params, f"new.model.{name}", card.resolve({}))
+        return name, values, card
+
+
+def choose_methods() -> dict[Choice, dict[str, Any]]:
+    """Methods with a preset each, and the knobs of every one of them."""
+    cards: dict[str, MethodCard] = catalog.all_cards("method")
+    choices = [(c.name, p.name) for c in cards.values() for p in c.presets or (Preset("", ""),)]
+    usual = [choice for choice in choices if choice[0] == "cggm"][:1] or choices[:1]
+    with st.container(border=True):
+        st.subheader("Method", anchor=False)
+        picked = st.multiselect(
+            "Methods", choices, default=usual, key="new.methods", placeholder="Choose one or several",
+            format_func=lambda c: cards[c[0]].title + (f" · {c[1]}" if c[1] else ""),
+            help="Each is trained with every seed. Joint training is the reference for all others.",
+        )  # fmt: skip
+        return {choice: method_knobs(cards[choice[0]], choice[1]) for choice in picked}
+
+
+def method_knobs(card: MethodCard, preset: str) -> dict[str, Any]:
+    """What a method is, and its knobs as the preset sets them."""
+    st.divider()
+    head = md(card.title) + (f" · {md(preset)}" if preset else "")
+    st.markdown(f"**{head}**" + (f"  \n:gray[{md(card.paper, 120)}]" if card.paper else ""))
+    text = card.preset(preset).text if preset else ""
+    about = f"{card.summary} {text[:1].upper() + text[1:]}." if text else card.summary
+    st.caption(md(about, 600))
+    if not card.params:
+        return {}
+    return forms.knobs(card.params, f"new.method.{card.name}.{preset}", card.resolve({}, preset))
+
+
+def choose_training() -> tuple[dict[str, Any], str]:
+    """Settings of the training, the seed apart, and the text of the seeds."""
+    first, more = forms.grouped(TRAINING_PARAMS, FIRST)
+    defaults = forms.vars_of(Training())
+    with st.container(border=True):
+        st.subheader("Training", anchor=False)
+        seeds = st.text_input(
+            "Seeds", "0", key="new.seeds",
+            help="One, several (0, 1, 2) or a range (0-4); each method is trained with each seed. A "
+            "difference between methods means something only beside the spread over seeds.",
+        )  # fmt: skip
+        values = forms.knobs(first, "new.training", defaults)
+        with st.expander("More training settings"):
+            values |= forms.knobs([p for p in more if p.name != "seed"], "new.training", defaults)
+    return values, seeds
+
+
+def choose_words() -> tuple[str, str]:
+    """Name and tags."""
+    with st.container(border=True):
+        st.subheader("Name", anchor=False)
+        left, right = st.columns(2)
+        name = left.text_input("Name", key="new.name", max_chars=200, placeholder="Optional")
+        tags = right.text_input("Tags", key="new.tags", placeholder="Optional, separated by commas")
+    return name, tags
+
+
+def build(
+    data: tuple[str, dict[str, Any], DatasetCard | None], model: tuple[str, dict[str, Any], ModelCard],
+    methods: Mapping[Choice, dict[str, Any]], training: Mapping[str, Any], seeds: str, words: tuple[str, str],
+) -> list[RunConfig]:  # fmt: skip
+    """Every run of the matrix, methods within seeds.
+
+    Raises:
+        ConfigError: with the first thing that does not fit.
+    """
+    if not data[0]:
+        raise ConfigError("give the path of a data file, ending in .npz")
+    if data[2] is None and not data[0].endswith(".npz"):
+        raise ConfigError(f"a data file ends in .npz, found {plain(data[0], 80)!r}")
+    if not methods:
+        raise ConfigError("choose at least one method")
+    for method, _ in methods:
+        if problem := forms.misfit(data[2], model[2], catalog.card("method", method)):
+            raise ConfigError(problem)
+    numbers = forms.parse_seeds(seeds)
+    if len(numbers) * len(methods) > MOST_RUNS:
+        raise ConfigError(f"{len(numbers) * len(methods)} runs at once are too many; at most {MOST_RUNS}")
+    name, tags = plain(words[0]), forms.split_tags(words[1])
+    made = []
+    for seed in numbers:
+        for (method, preset), knobs in methods.items():
+            config = RunConfig(
+                dataset=data[0], dataset_params=data[1], model=model[0], model_params=model[1],
+                method=method, preset=preset, method_params=knobs,
+                training=Training(**{**training, "seed": seed}), tags=tags,
+            )  # fmt: skip
+            made.append(replace(config, name=matrix_name(name, config, len(methods), len(numbers))))
+    return made
+
+
+def matrix_name(name: str, config: RunConfig, methods: int, seeds: int) -> str:
+    """The name given, told apart by what the matrix varies; "" stays ""."""
+    parts = [name]
+    if methods > 1:
+        parts.append(" ".join(part for part in (config.method, config.preset) if part))
+    if seeds > 1:
+        parts.append(f"seed {config.training.seed}")
+    return " · ".join(parts) if name else ""
+
+
+def summary(configs: Sequence[RunConfig], problem: str) -> None:
+    """What would start, what keeps it from starting, and the button."""
+    with st.container(border=True, key="new_run_summary"):
+        st.subheader("Start", anchor=False)
+        if problem:
+            st.error(md(problem, 500), icon=":material/error:")
+        else:
+            st.markdown(counted(configs))
+        if configs and configs[0].is_file():
+            problem = file_verdict(configs[0]) or problem
+        side_by_side = 0
+        if len(configs) > 1:
+            side_by_side = st.number_input(
+                "At once", 1, 64, launch.slots(), key="new.slots",
+                help="Runs trained side by side. More than the cores can carry makes all of them slower.",
+            )  # fmt: skip
+        st.button(
+            "Start" if len(configs) < 2 else f"Start {len(configs)} runs", type="primary", width="stretch",
+            icon=":material/play_arrow:", disabled=bool(problem) or st.session_state.get(STARTING, False),
+            on_click=lambda: st.session_state.update({STARTING: True}), key="new.start",
+        )  # fmt: skip
+        if st.button(
+            "Check only", width="stretch", icon=":material/fact_check:", disabled=bool(problem),
+            help="Loads the data and builds the model in a process of its own, without training",
+        ):  # fmt: skip
+            say(checking.check(configs[0]))
+        # Taken back before the work begins: whatever interrupts it, nothing is started twice.
+        if st.session_state.pop(STARTING, False) and not problem:
+            begin(configs, int(side_by_side))
+        if configs:
+            commands(configs)
+
+
+def counted(configs: Sequence[RunConfig]) -> str:
+    """How many runs this makes, in words."""
+    seeds = len({config.training.seed for config in configs})
+    methods = len(configs) // seeds
+    if len(configs) == 1:
+        return "**1 run** of " + str(configs[0].training.epochs) + " epochs."
+    what = f"{methods} method{'s' * (methods > 1)} × {seeds} seed{'s' * (seeds > 1)}"
+    return f"{what} = **{len(configs)} runs** of {configs[0].training.epochs} epochs each."
+
+
+def file_verdict(config: RunConfig) -> str:
+    """Check a data file at once, show what is in it, and return what is wrong with it; "" if nothing is."""
+    verdict = checking.check(config)
+    say(verdict)
+    return verdict.error
+
+
+def say(verdict: checking.Verdict) -> None:
+    """A verdict on the page."""
+    if verdict.error:
+        st.error(md(verdict.error, 600), icon=":material/error:")
+    else:
+        st.success(md(verdict.sentence(), 600), icon=":material/check_circle:")
+
+
+def begin(configs: Sequence[RunConfig], slots: int) -> None:
+    """Start, and go to where the run can be watched; a matrix is watched in the queue."""
+    try:
+        if len(configs) == 1:
+            with st.spinner("The worker loads and checks the data"):
+                run_id = launch.start(configs[0], session.runs_root())
+            session.go("monitor", run=run_id)
+        launch.start_many(configs, session.runs_root(), slots)
+    except CggmError as error:
+        st.error(md(error, 800), icon=":material/error:")
+        return
+    st.rerun()
+
+
+def commands(configs: Sequence[RunConfig]) -> None:
+    """The same from a terminal."""
+    with st.expander("As a command" if len(configs) == 1 else "As commands"):
+        lines = [forms.command_line(config) for config in configs[:COMMANDS_SHOWN]]
+        if len(configs) > COMMANDS_SHOWN:
+            lines.append(f"# and {len(configs) - COMMANDS_SHOWN} more, one for each method and seed")
+        st.code("\n".join(lines), language="bash", wrap_lines=True)
+
+
+def page() -> None:
+    """Queue, form, and what would start beside it."""
+    st.title("New run", anchor=False)
+    with sentences():
+        queue_panel.show()
+    form, beside = st.columns([2.1, 1], gap="medium")
+    configs: list[RunConfig] = []
+    problem = ""
+    with form:
+        methods_place, data_place = st.container(), st.container()
+        with data_place:
+            data = choose_data()
+            model = choose_model()
+        with methods_place:
+            methods = choose_methods()
+        training, seeds = choose_training()
+        words = choose_words()
+    try:
+        configs = build(data, model, methods, training, seeds, words)
+    except ConfigError as error:
+        problem = str(error)
+    with beside:
+        summary(configs, problem)
+
+
+page()

@@ -1,0 +1,136 @@
+"""Runs in every state, written through the store's own writer, without training anything."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cggm_core.config import RunConfig, Training
+from cggm_core.names import MetricKey
+from cggm_core.store import create_run, note_launch, open_writer, own_identity, run_folder
+
+MODALITIES = ("pixels", "fourier", "projections")
+STEP_METRICS = ("unimodal_score", "unimodal_loss", "score_gain", "balance_coefficient", "gradient_norm_raw",
+                "gradient_norm", "direction_cosine")  # fmt: skip
+SECOND_PROCESS = """
+import sys, time
+sys.path.insert(0, {here!r})
+from tests.pages.making import write_rows
+from cggm_core.store import open_writer, note_launch, own_identity
+note_launch(__import__("pathlib").Path({folder!r}), own_identity())
+writer = open_writer({folder!r})
+write_rows(writer, {steps}, 60)
+writer.progress(60, 6)
+writer.state("running")
+writer.flush()
+print("ready", flush=True)
+time.sleep({seconds})
+"""
+
+
+def config(**given: Any) -> RunConfig:
+    """A configuration; the seed may be given beside the fields of `RunConfig`."""
+    seed = given.pop("seed", 0)
+    made = RunConfig(**{"method": "cggm", **given})
+    return replace(made, training=replace(made.training, seed=seed)) if seed else made
+
+
+def write_rows(writer: Any, steps: int, planned: int, modalities: Sequence[str] = MODALITIES) -> None:
+    """Step and epoch metrics of a run that looks like training; ten steps an epoch."""
+    pairs = [MetricKey(metric, m) for metric in STEP_METRICS for m in modalities]
+    step_keys = [MetricKey("loss"), MetricKey("task_loss"), MetricKey("score"), *pairs]
+    stream = writer.stream("step", step_keys)
+    epoch_keys = [MetricKey("val_loss"), MetricKey("val_score"),
+                  *(MetricKey("val_unimodal_score", m) for m in modalities)]  # fmt: skip
+    epochs = writer.stream("epoch", epoch_keys)
+    writer.progress(planned, -(-planned // 10))
+    for step in range(steps):
+        rise = 1 - math.exp(-(step + 1) / 20)
+        values = [2 - rise, 2 - rise, rise, *(0.3 + 0.1 * (i % 5) * rise for i in range(len(pairs)))]
+        writer.log(stream, step, step // 10, values)
+        if step % 10 == 9:
+            spread = [0.9 * rise - 0.1 * i for i in range(len(modalities))]
+            writer.log(epochs, step, step // 10, [2 - rise, 0.95 * rise, *spread])
+
+
+def finished(root: Path, made: RunConfig | None = None, *, state: str = "finished", steps: int = 60,
+             reason: str = "", modalities: Sequence[str] = MODALITIES) -> str:  # fmt: skip
+    """A sealed run; returns its id."""
+    run_id = create_run(root, (made or config()).to_json())
+    writer = open_writer(run_folder(root, run_id))
+    write_rows(writer, steps, 60, modalities)
+    writer.state("running")
+    writer.event(0, "start", "training starts", {})
+    writer.flush()
+    writer.finish(state, reason)  # type: ignore[arg-type]
+    return run_id
+
+
+def living(root: Path, steps: int = 25, seconds: float = 120.0) -> tuple[str, subprocess.Popen[str]]:
+    """A run that a second process is writing; end that process when done with it."""
+    run_id = create_run(root, config(name="living").to_json())
+    here = str(Path(__file__).parents[2])
+    code = SECOND_PROCESS.format(here=here, folder=str(run_folder(root, run_id)), steps=steps, seconds=seconds)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=here)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "ready"
+    return run_id, process
+
+
+def died(root: Path) -> str:
+    """A run whose process was killed in mid-training."""
+    run_id, process = living(root)
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    return run_id
+
+
+def damaged(root: Path) -> str:
+    """A run whose file was overwritten in the middle."""
+    run_id = finished(root, config(name="damaged"))
+    path = run_folder(root, run_id) / "run.db"
+    raw = bytearray(path.read_bytes())
+    raw[:4096] = b"\x00" * 4096
+    path.write_bytes(bytes(raw))
+    return run_id
+
+
+def starting(root: Path) -> str:
+    """A run whose worker has not written anything yet."""
+    run_id = create_run(root, config(name="starting").to_json())
+    note_launch(run_folder(root, run_id), own_identity())
+    return run_id
+
+
+def foreign(root: Path) -> str:
+    """A run of somebody's own loop: metrics and a configuration the lab knows nothing of."""
+    given: Mapping[str, Any] = {"name": "own loop", "dataset": "/data/secret/mine.npz", "method": "mine",
+                                "training": "none", "anything": [1, {"x": None}]}  # fmt: skip
+    run_id = create_run(root, json.dumps(given))
+    writer = open_writer(run_folder(root, run_id))
+    stream = writer.stream("mine", [MetricKey("my loss"), MetricKey("val_score"), MetricKey("weird", "a|b")])
+    for step in range(30):
+        writer.log(stream, step, 0, [1.0 / (step + 1), math.nan if step % 3 else math.inf, -float(step)])
+    writer.finish("finished")
+    return run_id
+
+
+def many(root: Path, count: int) -> list[str]:
+    """Many small finished runs of different methods, presets and seeds."""
+    kinds = [("joint", ""), ("cggm", "paper"), ("cggm", "stable"), ("cggm", "released")]
+    training = Training(epochs=1)
+    made = []
+    for number in range(count):
+        method, preset = kinds[number % 4]
+        chosen = RunConfig(method=method, preset=preset, training=replace(training, seed=number // 4),
+                           name=f"sweep {number}", tags=("sweep", f"part {number % 7}"))  # fmt: skip
+        made.append(finished(root, chosen, steps=10))
+    return made
