@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -57,8 +58,9 @@ def _document(info: RunInfo, attempts: list[Any], events: list[Any]) -> dict[str
 
 
 def _print(info: RunInfo, events: list[dict[str, Any]]) -> None:
-    for name, value in row(info).items():
-        if value not in (None, "", []):
+    shown = row(info) | {"created_at": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.created_at))}
+    for name, value in shown.items():
+        if value not in (None, "", [], False):
             print(f"{name:10} {one_line(value)}")
     for part in _PARTS:
         values = info.config.get(part) or {}

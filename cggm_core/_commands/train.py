@@ -75,6 +75,7 @@ def _train(prepared: Prepared, folder: Path, resumed: bool, quiet: bool) -> int:
         return _said(f"error: training failed: {' '.join(what.split())[:1000]}; see {folder / LOG}", _FAILED)
     finally:
         shown.close()
+        launch.take_note_away(folder)
     _log.info("%s", shown.closing(ended))
     if not quiet:
         _said(shown.closing(ended), 0)

@@ -16,12 +16,13 @@ from cggm_core import catalog
 from cggm_core.cards import Param, Value
 from cggm_core.config import RunConfig
 from cggm_core.errors import ConfigError, ControlError, LaunchError, StoreError
-from cggm_core.launch.stopping import end
+from cggm_core.launch.stopping import end, state_of
 from cggm_core.launch.worker import Starting
-from cggm_core.store import CHECKPOINT, CONFIG, ENDED, RunInfo, open_reader, run_folder, send
+from cggm_core.store import CHECKPOINT, CONFIG, ENDED, RunInfo, State, open_reader, run_folder, send
 from cggm_core.store.control import Kind
 
 START_SECONDS = 120.0
+LEAVING_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 PREFIX = "method."
 
@@ -74,12 +75,21 @@ def check_resumable(info: RunInfo, folder: Path) -> None:
     """
     if info.damaged:
         raise LaunchError(f"run {info.id} cannot be resumed: {info.damaged}")
-    if info.state not in ENDED:
-        raise LaunchError(f"run {info.id} is {info.state}; stop it before resuming it")
+    state = _left(folder)
+    if state not in ENDED:
+        raise LaunchError(f"run {info.id} is {state}; stop it before resuming it")
     if info.state == "finished":
         raise LaunchError(f"run {info.id} has finished all its steps; start a new run for more")
     if not (folder / CHECKPOINT).exists():
         raise LaunchError(f"run {info.id} ended before its first checkpoint; start it anew")
+
+
+def _left(folder: Path) -> State:
+    """State of a run once a worker that has written its last word has left, which takes a moment."""
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while (state := state_of(folder)) == "starting" and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return state
 
 
 def saved_config(folder: Path) -> RunConfig:
@@ -113,9 +123,9 @@ def request(root: Path | str, run_id: str, kind: Kind, values: Mapping[str, Any]
         RunNotFoundError: if there is no such run.
     """
     folder = run_folder(root, run_id)
-    info = open_reader(folder).info()
-    if info.state in ENDED:
-        raise ControlError(f"run {run_id} is {info.state}; only a run that goes on takes requests")
+    info, state = open_reader(folder).info(), state_of(folder)
+    if state in ENDED:
+        raise ControlError(f"run {run_id} is {state}; only a run that goes on takes requests")
     return send(folder, kind, checked_knobs(info.config, values or {}))
 
 

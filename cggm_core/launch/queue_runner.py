@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from cggm_core.config import RunConfig
-from cggm_core.errors import CggmError, ControlError
+from cggm_core.errors import CggmError
 from cggm_core.launch.queue import Job, QueueState, changing, job_folder, queue_folder
 from cggm_core.launch.worker import Starting
 from cggm_core.store import Identity, open_reader, own_identity, run_folder, send
@@ -79,9 +79,12 @@ def _look(job: Job, root: Path) -> None:
     if not alive:
         _settle(job, root, starting)
     elif job.cancel and job.run and not job.asked:
-        with contextlib.suppress(ControlError):
-            send(run_folder(root, job.run), "stop")
-            job.asked = True
+        with contextlib.suppress(CggmError):
+            folder = run_folder(root, job.run)
+            # A worker that is starting drops what it finds, as it may have been meant for an earlier life.
+            if open_reader(folder).info().state != "starting":
+                send(folder, "stop")
+                job.asked = True
 
 
 def _settle(job: Job, root: Path, starting: Starting) -> None:

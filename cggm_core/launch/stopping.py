@@ -16,7 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cggm_core.errors import CggmError, LaunchError
-from cggm_core.store import ENDED, Identity, State, is_alive, open_reader, run_folder, send
+from cggm_core.store import (
+    DATABASE,
+    ENDED,
+    Identity,
+    State,
+    is_alive,
+    open_reader,
+    own_identity,
+    run_folder,
+    send,
+)
 from cggm_core.store.identity import is_local
 from cggm_core.store.layout import LAUNCH
 
@@ -47,24 +57,49 @@ def stop(root: Path | str, run_id: str, grace: float = GRACE_SECONDS, *, wait: b
         RunNotFoundError: if there is no such run.
     """
     folder = run_folder(root, run_id)
-    if (state := open_reader(folder).info().state) in ENDED:
+    if (state := state_of(folder)) in ENDED:
         return state
     if wait:
         return _see_through(folder, grace)
     threading.Thread(target=_see_through_quietly, args=(folder, grace), daemon=True).start()
-    return open_reader(folder).info().state
+    return state
+
+
+def state_of(folder: Path) -> State:
+    """How a run stands, and "starting" where a worker has it in hand that has not opened its store yet.
+
+    A resumed run says how it ended until its new worker writes, which is seconds after it was started. A
+    worker takes its note away when it leaves, so a note of a living process means that it is not done.
+    """
+    state = open_reader(folder).info().state
+    if state not in ENDED or state == "finished":
+        return state
+    who = launched(folder)
+    return "starting" if who is not None and is_alive(who) else state
+
+
+def launched(folder: Path) -> Identity | None:
+    """The worker that was last started for a run; None if it has left, or there has been none."""
+    try:
+        return Identity.from_json((folder / LAUNCH).read_text("utf-8", "replace"))
+    except OSError:
+        return None
+
+
+def take_note_away(folder: Path) -> None:
+    """The calling worker is done with a run; without a run.db the note stays, as nothing else names it."""
+    if (folder / DATABASE).exists() and launched(folder) == own_identity():
+        with contextlib.suppress(OSError):
+            (folder / LAUNCH).unlink()
 
 
 def owner(folder: Path) -> Identity | None:
     """The worker that writes a run, or is about to; None if nobody does or it is not a worker of the lab."""
-    try:
-        launched = Identity.from_json((folder / LAUNCH).read_text("utf-8", "replace"))
-    except OSError:
-        return None
+    who = launched(folder)
     reader = open_reader(folder)
     reader.info()
     recorded = Identity.from_json(reader.recorded()[1])
-    return launched if recorded is None or recorded == launched else None
+    return who if recorded in (None, who) else None
 
 
 def signal_process(who: Identity, number: int) -> bool:
@@ -144,7 +179,7 @@ def _ended_within(folder: Path, seconds: float) -> State | None:
     deadline = time.monotonic() + seconds
     starting = False
     while True:
-        state = open_reader(folder).info().state
+        state = state_of(folder)
         if state in ENDED:
             return state
         if starting and state != "starting":
