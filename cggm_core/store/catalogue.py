@@ -23,6 +23,7 @@ from cggm_core.store.protocols import RunInfo
 from cggm_core.store.sqlite_reader import TICK_NS, SqliteRunReader, open_reader
 
 SHORTEST_PREFIX = 6
+RUN_ID_LENGTH = 26
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,11 @@ class Catalogue:
             known = self._known()
             entries: dict[str, Entry] = {}
             shown: dict[str, RunInfo] = {}
-            for sample, folder in self._folders():
-                path = str(folder)
+            for sample, path in self._folders():
                 with contextlib.suppress(RunNotFoundError):  # removed between the listing and the look
-                    entries[path] = _current(folder, sample, known.get(path))
+                    entries[path] = _current(path, sample, known.get(path))
                     # A run of one's own wins over a sample of the same id.
-                    shown.setdefault(folder.name, _stands(folder, entries[path]))
+                    shown.setdefault(path[-RUN_ID_LENGTH:], _stands(path, entries[path]))
             changed = {path: entry for path, entry in entries.items() if known.get(path) is not entry}
             gone = known.keys() - entries.keys()
             self._entries = entries
@@ -130,7 +130,7 @@ class Catalogue:
     def _roots(self) -> list[tuple[bool, Path]]:
         return [(False, self.root), *((True, root) for root in self.sample_roots)]
 
-    def _folders(self) -> list[tuple[bool, Path]]:
+    def _folders(self) -> list[tuple[bool, str]]:
         found = []
         for sample, root in self._roots():
             try:
@@ -143,17 +143,17 @@ class Catalogue:
                 raise StoreError(
                     f"the runs folder {root} cannot be listed: {error.strerror or error}"
                 ) from error
-            found += [(sample, root / name) for name in names]
+            found += [(sample, f"{root}/{name}") for name in names]
         return found
 
 
-def _current(folder: Path, sample: bool, known: Entry | None) -> Entry:
-    key = _key(folder)
+def _current(path: str, sample: bool, known: Entry | None) -> Entry:
+    key = _key(path)
     # A file written again inside one tick of its clock keeps its time: such a moment is not remembered.
     young = any(abs(time.time_ns() - file[0]) < TICK_NS for file in key)
     if known is not None and known.key == key and not known.info.damaged and known.info.sample == sample:
         return known
-    reader = open_reader(folder, sample=sample)
+    reader = open_reader(path, sample=sample)
     info = reader.info()
     recorded, owner = reader.recorded()
     # While a writer lives, files change between the stats and the reading; the older stats make it read
@@ -161,24 +161,19 @@ def _current(folder: Path, sample: bool, known: Entry | None) -> Entry:
     return Entry(() if young else key, owner, replace(info, state=recorded) if owner else info)
 
 
-def _stands(folder: Path, entry: Entry) -> RunInfo:
+def _stands(path: str, entry: Entry) -> RunInfo:
     """The entry as of now: a run that has not ended may have lost its writer since."""
     if entry.info.damaged:
         return entry.info
     if entry.owner:
-        state, reason = standing.of_owner(folder, entry.info.state, entry.owner)
+        state, reason = standing.of_owner(Path(path), entry.info.state, entry.owner)
     elif entry.info.state in ("starting", "died"):
-        state, reason = standing.of_unwritten(folder)
+        state, reason = standing.of_unwritten(Path(path))
     else:
         return entry.info
     return replace(entry.info, state=state, reason=reason)
 
 
-def _key(folder: Path) -> Key:
-    database = folder / DATABASE
-    return (
-        stat_key(database),
-        stat_key(folder / f"{DATABASE}-wal"),
-        stat_key(folder / MARKS),
-        stat_key(folder / CONFIG),
-    )
+def _key(path: str) -> Key:
+    # Plain texts: joining Path objects took longer than the stats themselves.
+    return tuple(stat_key(f"{path}/{name}") for name in (DATABASE, f"{DATABASE}-wal", MARKS, CONFIG))

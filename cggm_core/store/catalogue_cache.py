@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sqlite3
@@ -14,13 +15,15 @@ import numpy as np
 
 from cggm_core.names import MetricKey
 from cggm_core.store import summaries
-from cggm_core.store.protocols import RunInfo, Summary
+from cggm_core.store.protocols import RunInfo
 
 Key = tuple[tuple[int, int, int], ...]
 Cached = tuple[Key, str, RunInfo]
 
 _VERSION = 1
-_TABLE = "CREATE TABLE IF NOT EXISTS run(path TEXT PRIMARY KEY, entry BLOB, series BLOB, crc INTEGER)"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS run(path TEXT PRIMARY KEY, entry TEXT, names TEXT, series BLOB, crc INTEGER)"
+)
 _FIELDS = (
     "id", "state", "reason", "config", "step", "epoch", "steps", "epochs", "created_at", "updated_at", "name",
     "tags", "notes", "pinned", "archived", "sample",
@@ -44,14 +47,14 @@ class CatalogueCache:
             return found
         try:
             with contextlib.closing(self._connected()) as connection:
-                rows = connection.execute("SELECT path, entry, series, crc FROM run").fetchall()
+                rows = connection.execute("SELECT path, entry, names, series, crc FROM run").fetchall()
         except sqlite3.Error:
             self._discard()
             return found
-        for path, entry, series, crc in rows:
-            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                if zlib.crc32(series, zlib.crc32(entry)) == crc:
-                    found[path] = _unpacked(entry, series)
+        for path, entry, names, series, crc in rows:
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                if _crc(entry, names, series) == crc:
+                    found[path] = _unpacked(entry, names, series)
         return found
 
     def store(self, changed: Mapping[str, Cached], gone: Collection[str]) -> None:
@@ -63,7 +66,7 @@ class CatalogueCache:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany("DELETE FROM run WHERE path = ?", [(path,) for path in gone])
                 rows = ((path, *_packed(cached)) for path, cached in changed.items())
-                connection.executemany("REPLACE INTO run VALUES (?,?,?,?)", rows)
+                connection.executemany("REPLACE INTO run VALUES (?,?,?,?,?)", rows)
                 connection.execute("COMMIT")
         except sqlite3.OperationalError:
             return  # a read-only or full folder, or another process at it: the cache stays as it was
@@ -90,21 +93,29 @@ class CatalogueCache:
                 os.unlink(f"{self._path}{suffix}")
 
 
-def _packed(cached: Cached) -> tuple[bytes, bytes, int]:
+def _packed(cached: Cached) -> tuple[str, str, bytes, int]:
     key, owner, info = cached
     fields = {name: getattr(info, name) for name in _FIELDS}
-    names = [list(series) for series in info.summary]
-    entry = json.dumps({"key": key, "owner": owner, "info": fields, "names": names}).encode()
-    packed = np.array(
-        [tuple(vars(summary).values()) for summary in info.summary.values()], summaries.SUMMARY
-    ).tobytes()
-    return entry, packed, zlib.crc32(packed, zlib.crc32(entry))
+    entry = json.dumps({"key": key, "owner": owner, "info": fields})
+    names = json.dumps([list(series) for series in info.summary])
+    rows = [tuple(vars(summary).values()) for summary in info.summary.values()]
+    series = np.array(rows, summaries.SUMMARY).tobytes()
+    return entry, names, series, _crc(entry, names, series)
 
 
-def _unpacked(entry: bytes, series: bytes) -> Cached:
+def _unpacked(entry: str, names: str, series: bytes) -> Cached:
     given = json.loads(entry)
-    listed: list[Summary] = summaries.read(np.frombuffer(series, summaries.SUMMARY))
-    summary = {MetricKey(*name): numbers for name, numbers in zip(given["names"], listed, strict=True)}
+    summary = summaries.PackedSummaries(_keys(names), np.frombuffer(series, summaries.SUMMARY))
     fields = given["info"]
     fields["tags"] = tuple(fields["tags"])
     return tuple(tuple(file) for file in given["key"]), given["owner"], RunInfo(**fields, summary=summary)
+
+
+@functools.lru_cache(maxsize=256)
+def _keys(names: str) -> tuple[MetricKey, ...]:
+    # Runs of one method record the same series, so few lists of names serve thousands of runs.
+    return tuple(MetricKey(*name) for name in json.loads(names))
+
+
+def _crc(entry: str, names: str, series: bytes) -> int:
+    return zlib.crc32(series, zlib.crc32(f"{entry}\n{names}".encode()))

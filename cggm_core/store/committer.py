@@ -15,7 +15,7 @@ from cggm_core.store.outbox import Outbox
 from cggm_core.store.protocols import ENDED
 from cggm_core.store.run_file import RunFile
 
-COMMIT_SECONDS = 0.2  # with the commit itself below the quarter second that may be lost
+COMMIT_SECONDS = 0.15  # with a commit on a busy machine still below the quarter second that may be lost
 BEAT_SECONDS = 5.0
 SLOWEST_RETRY = 2.0
 

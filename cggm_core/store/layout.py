@@ -136,7 +136,7 @@ def read_json_file(path: Path, limit: int = 8_000_000) -> object:
         raise ValueError(f"{path.name} is nested too deeply") from error
 
 
-def stat_key(path: Path) -> tuple[int, int, int]:
+def stat_key(path: Path | str) -> tuple[int, int, int]:
     """(mtime in ns, size, inode) of a file, zeros if there is none; equal keys: not replaced, not written."""
     try:
         found = os.stat(path)

@@ -37,9 +37,10 @@ class Query:
 
     def __init__(self, connection: sqlite3.Connection, keys: Sequence[MetricKey] | None) -> None:
         self._connection = connection
-        self._streams = tables.streams(connection)
+        self._run = tables.run_row(connection)
+        self._streams = tables.streams(connection, self._run.streams)
         self._counts = tables.row_counts(connection)
-        self._lives = tables.attempts(connection)
+        self._lives = tables.attempts(connection, self._run.attempt)
         self._cut = tables.hidden_from(self._lives)
         self._columns = {
             stream.id: [i for i, key in enumerate(stream.columns) if keys is None or key in keys]
@@ -56,7 +57,7 @@ class Query:
         restart_from = self._superseded_from(place, parts)
         if restart_from is not None:
             parts = {stream: self._rows(stream, 0, restart_from, None) for stream in self._wanted()}
-        run = tables.run_row(self._connection)
+        run = self._run
         return News(
             {key: series for key, series in self._joined(parts).items() if len(series.step)},
             tables.events(self._connection, place.event, run.events),

@@ -196,6 +196,7 @@ class RunFile:
             connection.execute("INSERT INTO event VALUES (?,?,?,?,?)", schema.sealed(seq, *said))
         _write_snapshots(connection, batch, run)
         run = run._replace(
+            streams=run.streams + len(batch.streams),
             events=run.events + len(batch.events), snapshots=run.snapshots + len(batch.snapshots),
             beat=run.beat + 1, updated_at=self._wall(), seconds=batch.seconds,
         )  # fmt: skip

@@ -24,7 +24,8 @@ _FIRST = """
 CREATE TABLE run(id INTEGER PRIMARY KEY CHECK (id = 1), run_id TEXT NOT NULL, state TEXT NOT NULL,
     reason TEXT NOT NULL, owner TEXT NOT NULL, attempt INTEGER NOT NULL, beat INTEGER NOT NULL,
     step INTEGER NOT NULL, epoch INTEGER NOT NULL, steps INTEGER NOT NULL, epochs INTEGER NOT NULL,
-    events INTEGER NOT NULL, snapshots INTEGER NOT NULL, started_at REAL NOT NULL, updated_at REAL NOT NULL,
+    streams INTEGER NOT NULL, events INTEGER NOT NULL, snapshots INTEGER NOT NULL,
+    started_at REAL NOT NULL, updated_at REAL NOT NULL,
     seconds REAL NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE attempt(number INTEGER PRIMARY KEY, first_step INTEGER NOT NULL, started_at REAL NOT NULL,
     ended TEXT NOT NULL, crc INTEGER NOT NULL);
@@ -63,7 +64,7 @@ def create(path: Path) -> None:
 
 
 def check_version(connection: sqlite3.Connection, run: str, *, may_write: bool = False) -> None:
-    """Refuse what this version cannot read; a writer brings an older file up to date.
+    """Refuse what this version cannot read; writers bring an older file up to date, readers take it as it is.
 
     Raises:
         SchemaTooNewError: if a later version of the software wrote the file.

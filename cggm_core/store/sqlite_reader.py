@@ -68,8 +68,8 @@ class SqliteRunReader:
             if self._path.exists():
                 with self._reading() as connection:
                     self._row = row = tables.run_row(connection)
-                    summary = _summary(connection)
-                    tables.attempts(connection)
+                    summary = _summary(connection, row.streams)
+                    tables.attempts(connection, row.attempt)
                 state, reason = standing.of_written(self.folder, row)
             else:
                 state, reason = standing.of_unwritten(self.folder)
@@ -90,9 +90,8 @@ class SqliteRunReader:
         if not self._path.exists():
             return ()
         with self._reading() as connection:
-            return tuple(
-                dict.fromkeys(key for stream in tables.streams(connection) for key in stream.columns)
-            )
+            streams = tables.streams(connection, tables.run_row(connection).streams)
+        return tuple(dict.fromkeys(key for stream in streams for key in stream.columns))
 
     def series(
         self, keys: Sequence[MetricKey], *, max_points: int = 0, first: int | None = None,
@@ -141,7 +140,8 @@ class SqliteRunReader:
         if not self._path.exists():
             return ()
         with self._reading() as connection:
-            lives, row = tables.attempts(connection), tables.run_row(connection)
+            row = tables.run_row(connection)
+            lives = tables.attempts(connection, row.attempt)
         if lives and not lives[-1].ended and standing.of_written(self.folder, row)[0] == "died":
             newest = lives[-1]
             lives = (*lives[:-1], Attempt(newest.number, newest.first_step, newest.started_at, "died"))
@@ -244,10 +244,10 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
 
 
-def _summary(connection: sqlite3.Connection) -> dict[MetricKey, Summary]:
+def _summary(connection: sqlite3.Connection, streams: int) -> dict[MetricKey, Summary]:
     packed = tables.stream_summaries(connection)
     parts: dict[MetricKey, list[Summary]] = {}
-    for stream in tables.streams(connection):
+    for stream in tables.streams(connection, streams):
         listed = summaries.read(packed[stream.id][1]) if stream.id in packed else []
         for key, entry in zip(stream.columns, listed, strict=False):
             parts.setdefault(key, []).append(entry)

@@ -30,7 +30,7 @@ def make_file(path: Path, now: float) -> None:
     try:
         write_run(
             connection,
-            RunRow(path.parent.name, "starting", '""', "", 0, 0, -1, -1, 0, 0, 0, 0, now, now, 0.0),
+            RunRow(path.parent.name, "starting", '""', "", 0, 0, -1, -1, 0, 0, 0, 0, 0, now, now, 0.0),
         )
     finally:
         connection.close()

@@ -5,11 +5,12 @@ They are stored packed, not as SQLite numbers: SQLite turns NaN into NULL and lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cggm_core.names import MetricKey
 from cggm_core.store.protocols import FloatArray, IntArray, Summary
 
 SUMMARY = np.dtype(
@@ -60,6 +61,35 @@ def extended(before: SummaryArray, step: IntArray, values: FloatArray) -> Summar
 def read(packed: SummaryArray) -> list[Summary]:
     """Packed summaries as values."""
     return [Summary(*entry) for entry in packed.tolist()]
+
+
+class PackedSummaries(Mapping[MetricKey, Summary]):
+    """Summaries by series, unpacked when asked for: a list of 10,000 runs shows few of them.
+
+    Args:
+        keys: the series.
+        packed: their summaries, shape [len(keys)].
+
+    Raises:
+        ValueError: if the two differ in length.
+    """
+
+    def __init__(self, keys: tuple[MetricKey, ...], packed: SummaryArray) -> None:
+        if len(keys) != len(packed):
+            raise ValueError(f"{len(keys)} series, but {len(packed)} summaries")
+        self._keys, self._packed = keys, packed
+
+    def __getitem__(self, key: MetricKey) -> Summary:
+        try:
+            return Summary(*self._packed[self._keys.index(key)].tolist())
+        except ValueError:
+            raise KeyError(key) from None
+
+    def __iter__(self) -> Iterator[MetricKey]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def merged(parts: Iterable[Summary]) -> Summary:

@@ -20,7 +20,9 @@ from cggm_core.store import chunks, summaries
 from cggm_core.store.protocols import Attempt, Event, Snapshot
 from cggm_core.store.schema import checked
 
-RUN_COLUMNS = "run_id, state, reason, owner, attempt, beat, step, epoch, steps, epochs, events, snapshots, "
+RUN_COLUMNS = (
+    "run_id, state, reason, owner, attempt, beat, step, epoch, steps, epochs, streams, events, snapshots, "
+)
 RUN_COLUMNS += "started_at, updated_at, seconds"
 CHUNK_COLUMNS = "id, stream, attempt, first_seq, rows, step_low, step_high, crcs, crc"
 # Below this a blob is read whole: opening it for slices costs more than the bytes saved.
@@ -41,6 +43,7 @@ class RunRow(NamedTuple):
     epoch: int
     steps: int
     epochs: int
+    streams: int
     events: int
     snapshots: int
     started_at: float
@@ -83,12 +86,19 @@ def run_row(connection: sqlite3.Connection) -> RunRow:
     return RunRow(*checked(row, "the row of the run"))
 
 
-def attempts(connection: sqlite3.Connection) -> tuple[Attempt, ...]:
-    """Every life of the writer."""
+def attempts(connection: sqlite3.Connection, recorded: int | None = None) -> tuple[Attempt, ...]:
+    """Every life of the writer.
+
+    Raises:
+        DamagedRunError: if they are not as many as were recorded.
+    """
     rows = connection.execute(
         "SELECT number, first_step, started_at, ended, crc FROM attempt ORDER BY number"
     )
-    return tuple(Attempt(*checked(row, f"attempt {row[0]}")) for row in rows)
+    found = tuple(Attempt(*checked(row, f"attempt {row[0]}")) for row in rows)
+    if recorded is not None and len(found) != recorded:
+        raise DamagedRunError(f"{recorded} attempts were recorded, but {len(found)} are there")
+    return found
 
 
 def hidden_from(lives: Sequence[Attempt]) -> dict[int, int]:
@@ -100,14 +110,20 @@ def hidden_from(lives: Sequence[Attempt]) -> dict[int, int]:
     return cut
 
 
-def streams(connection: sqlite3.Connection) -> tuple[Stream, ...]:
-    """Every stream in the order declared."""
+def streams(connection: sqlite3.Connection, recorded: int | None = None) -> tuple[Stream, ...]:
+    """Every stream in the order declared.
+
+    Raises:
+        DamagedRunError: if they are not as many as were recorded.
+    """
     found: list[Stream] = []
     for row in connection.execute("SELECT id, name, columns, crc FROM stream ORDER BY id"):
         number, name, columns = checked(row, f"stream {row[0]}")
         if number != len(found):
             raise DamagedRunError(f"stream {len(found)} is missing")
         found.append(Stream(number, json.loads(name), tuple(MetricKey(*key) for key in json.loads(columns))))
+    if recorded is not None and len(found) != recorded:
+        raise DamagedRunError(f"{recorded} streams were recorded, but {len(found)} are there")
     return tuple(found)
 
 

@@ -135,7 +135,7 @@ def test_range_and_points(store: Store) -> None:
     writer.finish("finished")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40))
 def test_every_bit_pattern_survives(make: Callable[[], Store], patterns: list[int]) -> None:
     values = np.array(patterns, np.uint64).view(np.float64)
@@ -463,7 +463,7 @@ def test_news_tells_of_superseded_rows(store: Store) -> None:
 STEPS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(STEPS, st.integers(0, 25)), min_size=1, max_size=4))
 def test_following_the_news_equals_reading(
     make: Callable[[], Store], lives: list[tuple[list[tuple[int, int]], int]]

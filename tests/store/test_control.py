@@ -45,8 +45,10 @@ def test_a_quiet_poll_is_one_stat(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 BAD_CALLS = [
-    ("kill", {}), ("set", {}), ("pause", {"x": 1}), ("set", {"rho": float("nan")}), ("set", {"rho": float("inf")}),
-    ("set", {"rho": [1]}), ("set", {"rho": None}), ("set", {"rho": "x" * 2000}), ("set", {"x" * 300: 1}), ("", {}),
+    ("kill", {}), ("set", {}), ("pause", {"x": 1}), ("set", {"rho": float("nan")}),
+    ("set", {"rho": float("inf")}),
+    ("set", {"rho": [1]}), ("set", {"rho": None}), ("set", {"rho": "x" * 2000}), ("set", {"x" * 300: 1}),
+    ("", {}),
 ]  # fmt: skip
 
 
@@ -63,8 +65,10 @@ def test_a_missing_run_is_named(tmp_path: Path) -> None:
 
 
 BAD_FILES = [
-    "", "{", "[]", "null", '{"requests": 3}', '{"requests": [3]}', '{"requests": [{"number": "1", "kind": "stop"}]}',
-    '{"requests": [{"number": 1, "kind": "explode"}]}', '{"requests": [{"number": 1, "kind": "set", "values": {"r": NaN}}]}',
+    "", "{", "[]", "null", '{"requests": 3}', '{"requests": [3]}',
+    '{"requests": [{"number": "1", "kind": "stop"}]}',
+    '{"requests": [{"number": 1, "kind": "explode"}]}',
+    '{"requests": [{"number": 1, "kind": "set", "values": {"r": NaN}}]}',
     '{"requests": [{"number": 2, "kind": "stop"}, {"number": 1, "kind": "stop"}]}', "[" * 200_000,
     '{"requests": [' + '{"number": 1, "kind": "stop"},' * 50_000 + "]}", "\udcff",
 ]  # fmt: skip

@@ -88,7 +88,8 @@ def test_a_second_process_reads_live(folder: Path) -> None:
     try:
         assert processes.read_line(writer)[0] == "ready"
         script = (
-            "import sys, time\nfrom cggm_core.names import MetricKey\nfrom cggm_core.store import open_reader\n"
+            "import sys, time\nfrom cggm_core.names import MetricKey\n"
+            "from cggm_core.store import open_reader\n"
             f"reader = open_reader({str(folder)!r}); cursor, held, tokens = None, [], set()\n"
             "end = time.monotonic() + 1.5\n"
             "while time.monotonic() < end:\n"

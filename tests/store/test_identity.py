@@ -54,7 +54,8 @@ def test_without_proc_the_creation_time_decides(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", '{"pid": 1}', '{"pid": "1", "ticks": 1, "boot": "", "host": ""}',
-             '{"pid": -1, "ticks": 1, "boot": "", "host": ""}', '{"pid": true, "ticks": 1, "boot": "", "host": ""}',
+             '{"pid": -1, "ticks": 1, "boot": "", "host": ""}',
+             '{"pid": true, "ticks": 1, "boot": "", "host": ""}',
              '{"pid": 1, "ticks": 1, "boot": 3, "host": ""}', "[" * 100_000],
 )  # fmt: skip
 def test_broken_identities_are_nobody(text: str) -> None:
