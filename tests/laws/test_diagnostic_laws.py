@@ -1,0 +1,54 @@
+"""Watching changes nothing: what every diagnostic obeys, and the measuring of every run with it."""
+
+import pytest
+import torch
+
+from cggm_core import catalog
+from cggm_core.engine.trainer import Trainer
+from cggm_core.names import METRICS
+from cggm_core.protocols.diagnostic import Diagnostic
+from cggm_core.protocols.step import CAPABILITIES
+from tests.support.training import bits, tiny_config, tiny_data, trained
+
+DIAGNOSTICS = catalog.all_cards("diagnostic")
+
+
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_card_read_from_the_file_equals_the_imported_one(name: str) -> None:
+    card = DIAGNOSTICS[name]
+    assert catalog.module("diagnostic", name).CARD == card
+    assert set(card.requires) <= set(CAPABILITIES)
+    assert set(card.reports) <= set(METRICS)
+
+
+@pytest.mark.parametrize("method", ["joint", "cggm"])
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_looking_at_every_step_changes_no_bit(name: str, method: str) -> None:
+    config = tiny_config(method, **{"model.dropout": 0.2})
+    plain, _ = trained(config)
+    state = torch.get_rng_state()
+    watched = Trainer(config, tiny_data(config))
+    looker = catalog.load("diagnostic", name, Diagnostic)()
+    seen = []
+    watched.fit(on_step=lambda step: seen.append(looker.observe(step)))
+    assert seen
+    assert all(torch.isfinite(picture.array).all() for one in seen for picture in one.pictures)
+    assert bits(watched.model) == bits(plain.model)
+    assert bits(watched.readers.modules) == bits(plain.readers.modules)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("parts", [{"measure": False}, {"measure": False, "readers": False}])
+def test_joint_training_has_the_same_bits_without_measuring_and_without_classifiers(parts: dict[str, bool]) -> None:
+    config = tiny_config(**{"model.dropout": 0.2})
+    full, bare = trained(config)[0], Trainer(config, tiny_data(config), **parts)
+    bare.fit()
+    assert bits(full.model) == bits(bare.model)
+
+
+def test_this_law_can_fail() -> None:
+    """A look that draws from the random state of training is caught by the same comparison."""
+    config = tiny_config(**{"model.dropout": 0.2})
+    meddled = Trainer(config, tiny_data(config))
+    meddled.fit(on_step=lambda step: torch.rand(1))
+    assert bits(meddled.model) != bits(trained(config)[0].model)

@@ -1,0 +1,53 @@
+"""Norms and ratios against numbers on paper."""
+
+import pytest
+import torch
+from torch import nn
+
+from cggm_core.measures.gradients import gradients_of, keep_copy, l2_norm, scale_, update_ratio
+from cggm_core.measures.scores import accuracy
+
+
+def test_norm_over_several_tensors() -> None:
+    assert float(l2_norm([torch.tensor([3.0]), torch.tensor([[4.0, 0.0]])])) == pytest.approx(5)
+
+
+def test_norm_of_nothing_is_zero() -> None:
+    assert float(l2_norm([])) == 0
+
+
+def test_scaling_by_one_keeps_every_bit() -> None:
+    before = torch.tensor([1e-45, -0.0, float("inf"), float("nan"), 3.3])
+    after = before.clone()
+    scale_([after], torch.ones((), dtype=torch.float64))
+    assert before.numpy().tobytes() == after.numpy().tobytes()
+
+
+def test_scaling_by_a_coefficient() -> None:
+    tensors = [torch.tensor([2.0]), torch.tensor([[1.0, -4.0]])]
+    scale_(tensors, torch.tensor(-0.5, dtype=torch.float64))
+    assert tensors[0].tolist() == [-1.0]
+    assert tensors[1].tolist() == [[-0.5, 2.0]]
+    scale_([], torch.tensor(2.0))
+
+
+def test_update_ratio_by_hand() -> None:
+    weight = nn.Parameter(torch.tensor([3.0, 4.0]))
+    before = [torch.empty(2)]
+    keep_copy([weight], before)
+    weight.data.add_(torch.tensor([0.6, 0.8]))
+    assert float(update_ratio([weight], before)) == pytest.approx(1 / 5)
+    assert before[0].tolist() == [3.0, 4.0]
+
+
+def test_parameters_without_a_gradient_are_left_out() -> None:
+    with_one, without = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+    with_one.grad = torch.ones(1)
+    assert gradients_of([with_one, without]) == [with_one.grad]
+
+
+def test_accuracy_is_an_exact_count() -> None:
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [5.0, 4.0]])
+    found = accuracy(logits, torch.tensor([0, 1, 1]))
+    assert found.dtype == torch.float64
+    assert float(found) == 2 / 3
