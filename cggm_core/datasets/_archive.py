@@ -84,14 +84,17 @@ class Archive:
                 # Only a read past the end compares the checksum.
                 trailing = member.read(1)
         except _DAMAGE as error:
-            raise DataError(
-                f"{self.shown}: array {name!r} is damaged ({_line(error)}); copy or write the file again"
-            ) from error
+            raise self._damaged(name, error) from error
         if trailing:
             raise DataError(
                 f"{self.shown}: array {name!r} is followed by bytes that its header does not name"
             )
         return made
+
+    def _damaged(self, name: str, error: BaseException) -> DataError:
+        return DataError(
+            f"{self.shown}: array {name[:80]!r} is damaged ({_line(error)}); copy or write the file again"
+        )
 
     def _read_headers(self, file_size: int) -> dict[str, Header]:
         found: dict[str, Header] = {}
@@ -133,6 +136,8 @@ class Archive:
             with self._zip.open(info) as member:
                 shape, dtype = _parse(member)
                 behind = info.file_size - member.tell()
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise self._damaged(name, error) from error
         except _DAMAGE as error:
             raise DataError(
                 f"{self.shown}: array {name[:80]!r} has no readable header ({_line(error)}); expected "

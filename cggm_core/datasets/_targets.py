@@ -67,8 +67,10 @@ def _classes(shown: str, meta: Mapping[str, Any], y: NDArray[Any]) -> int:
             f"{shown}: y is {y.dtype}{f' with {broken} NaN' if broken else ''}, expected whole-number labels "
             f"(int64, say) for {meta['task']}"
         )
-    names = meta.get("class_names")
-    stated = meta.get("classes", len(names) if isinstance(names, list) else int(y.max(initial=1)) + 1)
+    names = _named(meta)
+    stated = len(names) if isinstance(names, list) and names else int(y.max(initial=1)) + 1
+    if not isinstance(meta.get("classes", []), list):
+        stated = meta["classes"]
     if isinstance(stated, bool) or not isinstance(stated, int) or not 2 <= stated <= _MOST_OUTPUTS:
         raise DataError(
             f"{shown}: found {stated!r:.60} classes in meta, expected a whole number from 2 to "
@@ -84,8 +86,14 @@ def _classes(shown: str, meta: Mapping[str, Any], y: NDArray[Any]) -> int:
     return stated
 
 
+def _named(meta: Mapping[str, Any]) -> Any:
+    """Class names as stated: under `class_names`, or under `classes` in place of their number."""
+    classes = meta.get("classes")
+    return meta.get("class_names", classes if isinstance(classes, list) else [])
+
+
 def _class_names(shown: str, meta: Mapping[str, Any], classes: int) -> tuple[str, ...]:
-    names = meta.get("class_names", [])
+    names = _named(meta)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{shown}: class_names in meta is {names!r:.60}, expected a list of texts")
     if names and len(names) != classes:
@@ -121,6 +129,6 @@ def check_finite(shown: str, name: str, values: NDArray[Any]) -> None:
         where = np.argwhere(bad)[0]
         raise DataError(
             f"{shown}: array {name!r} holds {int(bad.sum())} values that are NaN, infinite or beyond "
-            f"float32, the first ({values[tuple(where)]}) at index {where.tolist()}; expected finite numbers, fill or "
-            "drop what is missing"
+            f"float32, the first ({values[tuple(where)]}) at index {where.tolist()}; expected finite "
+            "numbers, fill or drop what is missing"
         )

@@ -122,7 +122,7 @@ class Synthetic(DatasetBuilder):
     as without it. It lies in directions of its own, so what can be known stays the same, but the gradient
     that first reaches the code's directions falls with the square of `speed`: that makes a modality slow. A
     plain scale could not, standardising undoes it. In sequences the noise is drawn at every step,
-    `sqrt(length)` times larger, so that their mean tells as much as a vector; u stays the same over the steps.
+    `sqrt(length)` times larger, so that their mean tells as much as a vector; u is one for all steps.
     """
 
     def __init__(
