@@ -35,7 +35,7 @@ def median_ms(call: Callable[[], object], times: int = 9) -> float:
 
 
 def log_cost(root: Path, rows: int = 20_000) -> tuple[float, float]:
-    """Microseconds of `log` in the training thread at a pace a training loop has: median and 99th percentile."""
+    """Microseconds of `log` in the training thread at the pace of a loop: median and 99th percentile."""
     writer = open_writer(run_folder(root, create_run(root, "{}")))
     stream, values, spent = (
         writer.stream("step", COLUMNS),
