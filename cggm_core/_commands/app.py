@@ -14,6 +14,7 @@ from typing import Any
 from cggm_core.errors import ConfigError, LaunchError
 
 FIRST_PORT, LAST_PORT = 8501, 8600
+_ANY = ("0.0.0.0", "::")
 HOME = Path(__file__).resolve().parents[2]
 
 
@@ -45,6 +46,9 @@ def run(given: argparse.Namespace) -> int:
         sys.executable, "-m", "streamlit", "run", str(script),
         "--server.address", given.host, "--server.port", str(port), "--server.headless", "true",
     ]  # fmt: skip
+    if given.open_to_network:
+        # The list that is shipped admits this machine's own names only.
+        command += ["--server.allowedHosts", "*" if given.host in _ANY else given.host]
     environment = {**os.environ, "CGGM_RUNS": str(given.runs.resolve())}
     try:
         return subprocess.call(command, cwd=HOME, env=environment)
@@ -114,5 +118,5 @@ def _why_not(host: str, port: int) -> str:
 
 
 def _for_browser(host: str) -> str:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    shown = "127.0.0.1" if host in _ANY else host
     return f"[{shown}]" if ":" in shown else shown
