@@ -68,7 +68,7 @@ class Smoother:
 
     def _block(self, place: FloatArray, value: FloatArray) -> FloatArray:
         kept = 2.0 ** (-(place[0] - self._step) / self.half_life)
-        growth = 2.0 ** ((place - place[0]) / self.half_life)
+        growth: FloatArray = np.exp2((place - place[0]) / self.half_life)
         total = kept * self._sum + np.cumsum(growth * (value - self._origin))
         weight = kept * self._weight + np.cumsum(growth)
         self._sum, self._weight = float(total[-1] / growth[-1]), float(weight[-1] / growth[-1])
@@ -90,7 +90,9 @@ def axis_values(
     Args:
         axis: "step" is the optimiser step from 0; "epoch" is passes done, with fractions inside a pass;
             "seconds" is wall time since the run's first start.
-        step, epoch, seconds: of the rows, shape [rows].
+        step: of the rows, shape [rows].
+        epoch: of the rows, from 0.
+        seconds: of the rows.
         steps_per_epoch: steps a pass takes; 0 while unknown, then whole passes are all that can be shown.
 
     Returns:
@@ -169,7 +171,9 @@ def robust_window(value: FloatArray, *, keep: float = 0.9, include: tuple[float,
     low, high = (float(q) for q in np.quantile(finite, [(1 - keep) / 2, (1 + keep) / 2]))
     reach = (high - low) / 2 if high > low else 0.5 * max(abs(high), 1e-12)
     low = max(min(low - reach, *include, float(np.inf)), min(float(finite.min()), *include, float(np.inf)))
-    high = min(max(high + reach, *include, -float(np.inf)), max(float(finite.max()), *include, -float(np.inf)))
+    high = min(
+        max(high + reach, *include, -float(np.inf)), max(float(finite.max()), *include, -float(np.inf))
+    )
     pad = 0.04 * (high - low) or 0.5 * max(abs(high), 1e-12)
     low, high = low - pad, high + pad
     return Window(low, high, float(np.mean((finite < low) | (finite > high))), len(finite))

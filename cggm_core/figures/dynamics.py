@@ -33,6 +33,7 @@ class RunView:
         steps_per_epoch: steps a pass takes, 0 while unknown.
         half_life: of the smoothing, in steps; 0 draws the raw values alone.
         events: everything that happened.
+        chance: score of guessing; None where the task has none.
     """
 
     curves: Mapping[MetricKey, Curve]
@@ -41,6 +42,7 @@ class RunView:
     steps_per_epoch: float = 0.0
     half_life: float = 0.0
     events: tuple[Event, ...] = ()
+    chance: float | None = None
     marks: tuple[Mark, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,7 +81,9 @@ def event_marks(events: Sequence[Event], view: RunView) -> tuple[Mark, ...]:
 
 def scores(view: RunView) -> FigureSpec:
     """Score of every unimodal classifier and of the fused prediction on training batches (Fig. 2a, 3a)."""
-    panel = _panel(view, "score", ["unimodal_score", "score"], names.metric("score").label)
+    panel = _panel(
+        view, "score", ["unimodal_score", "score"], "Score", level=view.chance, neutral_label="chance"
+    )
     return _figure(
         view, "scores", "Scores on training batches", [panel],
         "A line that rises early and stays above the others belongs to the modality the network leans on; "
@@ -90,8 +94,8 @@ def scores(view: RunView) -> FigureSpec:
 def validation(view: RunView) -> FigureSpec:
     """The same scores on the validation split, one point an epoch."""
     panel = _panel(
-        view, "validation", ["val_unimodal_score", "val_score"], names.metric("val_score").label,
-        smooth=False, empty="The first validation comes at the end of the first epoch.",
+        view, "validation", ["val_unimodal_score", "val_score"], "Validation score",
+        smooth=False, level=view.chance, neutral_label="chance", empty="The first validation comes at the end of the first epoch.",
     )  # fmt: skip
     return _figure(
         view, "validation", "Scores on the validation split", [panel],
@@ -202,8 +206,8 @@ def _drawn(view: RunView, metrics: Sequence[str]) -> list[MetricKey]:
 
 def _panel(
     view: RunView, key: str, metrics: Sequence[str], y_label: str, *, title: str = "", scale: str = "linear",
-    smooth: bool = True, clip: bool = False, keep: float = 0.9, neutral_label: str = "",
-    empty: str = "Nothing recorded yet.",
+    smooth: bool = True, clip: bool = False, keep: float = 0.9, level: float | None = None,
+    neutral_label: str = "", empty: str = "Nothing recorded yet.",
 ) -> Panel:  # fmt: skip
     meaning = names.metric(metrics[0])
     keys = _drawn(view, metrics)
@@ -211,12 +215,12 @@ def _panel(
     y_range, note = None, ""
     if clip and keys:
         y_range, note = _clipped(view, keys, keep, meaning.neutral)
-    elif None not in meaning.bounds and keys:
-        low, high = (float(edge) for edge in meaning.bounds if edge is not None)
-        y_range = (low - 0.05 * (high - low), high + 0.05 * (high - low))
+    elif key == "direction_cosine" and keys:
+        y_range = _cosine_range([view.curves[found].value for found in keys])
+    level = meaning.neutral if level is None else level
     return Panel(
         key, label(y_label, meaning.unit), tuple(lines), title, "log" if scale == "log" else "linear",
-        y_range, meaning.neutral if neutral_label else None, neutral_label, note, empty,
+        y_range, level if neutral_label else None, neutral_label, note, empty,
     )  # fmt: skip
 
 
@@ -230,14 +234,14 @@ def _lines(view: RunView, key: MetricKey, *, smooth: bool) -> list[Line]:
     # Two fused series in one panel (total and task loss) differ by their dash.
     dash = "dash" if key.metric == "task_loss" else theme.modality_dash(key.modality, view.modalities)
     name = key.modality or _FUSED_NAMES.get(key.metric, "fused")
-    style = {"colour": theme.modality_colour(key.modality, view.modalities), "group": name}
+    colour = theme.modality_colour(key.modality, view.modalities)
     width = 2.2 if not key.modality else 1.8
     if not smooth or view.half_life <= 0:
         few = len(curve.step) <= _MARKER_POINTS
-        return [Line(name, x, curve.value, "line", dash=dash, width=width, markers=few, **style)]
+        return [Line(name, x, curve.value, "line", colour, dash, width, name, markers=few)]
     return [
-        Line(name, x, curve.value, "raw", width=1.0, legend=False, **style),
-        Line(name, x, curve.smooth, "smooth", dash=dash, width=width, **style),
+        Line(name, x, curve.value, "raw", colour, width=1.0, group=name, legend=False),
+        Line(name, x, curve.smooth, "smooth", colour, dash, width, name),
     ]
 
 
@@ -267,6 +271,13 @@ def _clipped(
     return view_range, note
 
 
+def _cosine_range(values: Sequence[FloatArray]) -> tuple[float, float]:
+    """A view around 0 that shows small cosines as lines, but never blows noise up to the whole height."""
+    whole = np.abs(np.concatenate(values))
+    reach = min(1.05, max(0.2, 1.1 * float(np.nanmax(whole, initial=0.0, where=np.isfinite(whole)))))
+    return -reach, reach
+
+
 def _shared_range(panels: Sequence[Panel]) -> tuple[float, float] | None:
     """One view for panels that are to be compared, in data units; logarithmic axes only."""
     values = [line.y for panel in panels for line in panel.lines]
@@ -277,9 +288,7 @@ def _shared_range(panels: Sequence[Panel]) -> tuple[float, float] | None:
     return float(whole.min()) / 1.3, float(whole.max()) * 1.3
 
 
-def _figure(
-    view: RunView, key: str, title: str, panels: Sequence[Panel], how_to_read: str
-) -> FigureSpec:
+def _figure(view: RunView, key: str, title: str, panels: Sequence[Panel], how_to_read: str) -> FigureSpec:
     return FigureSpec(
         key, title, how_to_read, _alt(view, title, panels), AXIS_LABELS[view.axis], tuple(panels), view.marks,
         view.axis,

@@ -57,7 +57,7 @@ def rendered(spec: FigureSpec, form: Format = "pdf", *, width: float = WIDTHS["c
         raise ConfigError(f"a figure is printed as pdf, svg or png, not {form!r}")
     if not 1.0 <= width <= 40.0:
         raise ConfigError(f"a figure is 1 to 40 inches wide, not {width!r}; a column is 3.4, a page 7.0")
-    with rc_context(_STYLE):
+    with rc_context(_STYLE):  # type: ignore[arg-type]
         page = _drawn(spec, width)
         file = io.BytesIO()
         page.savefig(file, format=form, dpi=DPI, metadata=_METADATA[form])
@@ -66,7 +66,9 @@ def rendered(spec: FigureSpec, form: Format = "pdf", *, width: float = WIDTHS["c
 
 def _drawn(spec: FigureSpec, width: float) -> Figure:
     count = len(spec.panels)
-    height = width * (0.62 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
+    height = (
+        width * (0.62 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
+    )
     page = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(page)
     all_axes = page.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
@@ -95,7 +97,9 @@ def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
         if panel.y_range is not None:
             axes.set_ylim(*panel.y_range)
         if panel.neutral is not None:
-            axes.axhline(panel.neutral, color=tones[theme.NEUTRAL], linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+            axes.axhline(
+                panel.neutral, color=tones[theme.NEUTRAL], linewidth=0.8, linestyle=(0, (4, 2)), zorder=1
+            )
         edges = axes.get_xlim()
         for mark in spec.marks:
             colour = tones[theme.WARNING if mark.warning else theme.EVENT]

@@ -131,22 +131,16 @@ def _band(line: Line, common: dict[str, Any], kept: np.ndarray) -> list[dict[str
     upper = {**edge, "y": compact(line.high[kept]), "uid": f"{common['uid']}high"}
     lower = {
         **edge, "y": compact(line.low[kept]), "uid": f"{common['uid']}low", "fill": "tonexty",
-        "fillcolor": _faded(line.colour, theme.BAND_OPACITY),
+        "fillcolor": theme.faded(line.colour),
     }  # fmt: skip
     return [upper, lower]
-
-
-def _faded(colour: str, opacity: float) -> str:
-    # A band in the fused colour takes the neutral grey of both themes, as tokens cannot carry an opacity.
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5)) if colour[0] == "#" else (128,) * 3
-    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def _layout(spec: FigureSpec) -> dict[str, Any]:
     count = len(spec.panels)
     layout: dict[str, Any] = {
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": theme.TEXT, "size": 12}, "margin": {"l": 62, "r": 14, "t": 40, "b": 44},
+        "font": {"color": theme.TEXT, "size": 12}, "margin": {"l": 58, "r": 12, "t": 34, "b": 44},
         "hovermode": "x unified", "hoverlabel": {"font": {"size": 11}}, "uirevision": "keep",
         "legend": {
             "orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom",
@@ -156,7 +150,8 @@ def _layout(spec: FigureSpec) -> dict[str, Any]:
     }  # fmt: skip
     for number, panel in enumerate(spec.panels, start=1):
         top = 1 - (number - 1) / count
-        domain = [round(top - 1 / count + (0.045 if number < count else 0), 4), round(top - (0.045 if number > 1 else 0), 4)]
+        low, high = (0.045 if number < count else 0), (0.045 if number > 1 else 0)
+        domain = [round(top - 1 / count + low, 4), round(top - high, 4)]
         layout[_axis("xaxis", number)] = _x_axis(spec, number, count)
         layout[_axis("yaxis", number)] = _y_axis(panel, domain)
         layout["shapes"] += _shapes(spec.marks, panel, number)
@@ -190,7 +185,7 @@ def _y_axis(panel: Panel, domain: list[float]) -> dict[str, Any]:
         "autorange": True,
     }  # fmt: skip
     if panel.scale == "log":
-        made |= {"dtick": 1, "tickformat": "~e"}
+        made |= {"dtick": 1, "exponentformat": "power", "tickformat": ""}
     if panel.y_range is not None:
         low, high = panel.y_range
         if panel.scale == "log":
@@ -204,19 +199,26 @@ def _y_axis(panel: Panel, domain: list[float]) -> dict[str, Any]:
 
 def _shapes(marks: Sequence[Mark], panel: Panel, number: int) -> list[dict[str, Any]]:
     x, y = _axis("x", number), _axis("y", number)
-    made = []
+    made: list[dict[str, Any]] = []
     if panel.neutral is not None and panel.points():
         line = {"color": theme.NEUTRAL, "width": 1.2, "dash": "dash"}
-        made.append({"type": "line", "name": "neutral", "layer": "below", "xref": f"{x} domain", "x0": 0, "x1": 1,
+        made.append({"type": "line", "name": panel.neutral_label, "showlegend": True, "layer": "below", "xref": f"{x} domain", "x0": 0, "x1": 1,
                      "yref": y, "y0": panel.neutral, "y1": panel.neutral, "line": line})  # fmt: skip
-    for mark in marks:
-        line = {"color": theme.WARNING if mark.warning else theme.EVENT, "width": 1.1, "dash": "dot"}
-        made.append({"type": "line", "name": f"event {mark.kind}", "layer": "below", "xref": x, "x0": mark.x,
-                     "x1": mark.x, "yref": f"{y} domain", "y0": 0, "y1": 1, "line": line})  # fmt: skip
-    return made
+    return made + [_event_line(mark, x, y) for mark in marks]
 
 
-def _annotations(marks: Sequence[Mark], panel: Panel, number: int, domain: list[float]) -> list[dict[str, Any]]:
+def _event_line(mark: Mark, x: str, y: str) -> dict[str, Any]:
+    colour = theme.WARNING if mark.warning else theme.EVENT
+    return {
+        "type": "line", "name": f"event {safe_text(mark.kind)}", "layer": "below", "xref": x, "x0": mark.x,
+        "x1": mark.x, "yref": f"{y} domain", "y0": 0, "y1": 1,
+        "line": {"color": colour, "width": 1.1, "dash": "dot"},
+    }  # fmt: skip
+
+
+def _annotations(
+    marks: Sequence[Mark], panel: Panel, number: int, domain: list[float]
+) -> list[dict[str, Any]]:
     x, y = _axis("x", number), _axis("y", number)
     inside = {"xref": f"{x} domain", "yref": f"{y} domain", "showarrow": False}
     made: list[dict[str, Any]] = []
@@ -225,14 +227,10 @@ def _annotations(marks: Sequence[Mark], panel: Panel, number: int, domain: list[
     if panel.title:
         made.append({**inside, "x": 0.995, "y": 0.99, "xanchor": "right", "yanchor": "top", "text": panel.title,
                      "font": {"color": theme.NEUTRAL, "size": 11}})  # fmt: skip
-    if panel.neutral is not None and panel.points():
-        made.append({**inside, "x": 0.995, "yref": y, "y": panel.neutral, "xanchor": "right",
-                     "yanchor": "bottom", "text": panel.neutral_label,
-                     "font": {"color": theme.NEUTRAL, "size": 10}})  # fmt: skip
     for mark in marks if number == 1 else ():
         made.append({
             "xref": x, "x": mark.x, "yref": "paper", "y": domain[1], "yanchor": "top", "showarrow": False,
             "text": "▼", "hovertext": f"{safe_text(mark.kind)}: {safe_text(mark.text)}", "captureevents": False,
-            "font": {"size": 10, "color": theme.WARNING if mark.warning else theme.EVENT},
+            "font": {"size": 13, "color": theme.WARNING if mark.warning else theme.EVENT},
         })  # fmt: skip
     return made

@@ -1,30 +1,45 @@
 """Colours, dashes and sizes: one colour a modality, everywhere, that colour-blind readers can tell apart.
 
-Okabe and Ito's palette, reordered so that the first three differ most and are legible on white and on black;
-yellow comes last because it is faint on white. Dashes repeat the distinction for grey print.
+Okabe and Ito's palette, reordered so that the first three differ most; their yellow, faint on white, is a dark
+ochre here. Dashes repeat the distinction for grey print.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
+# The same hues, light enough for a dark page.
+_ON_DARK = ("#56B4E9", "#F08A4B", "#2FBF93", "#E0A3C8", "#F0B94A", "#3D8FD1", "#CDB57A")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+RAW_OPACITY = 0.28
+BAND_OPACITY = 0.18
 
 # Tokens stand for colours that differ between light and dark; the renderer puts the colour in.
 FUSED, TEXT, GRID, NEUTRAL, EVENT, WARNING = "@fused", "@text", "@grid", "@neutral", "@event", "@warning"
+PAPER = "@paper"
+
+
+def faded(colour: str) -> str:
+    """A colour for filling a band under lines."""
+    if colour == FUSED:
+        return f"rgba(128,128,128,{BAND_OPACITY})"
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{BAND_OPACITY})"
+
+
 TONES: dict[str, dict[str, str]] = {
     "light": {
-        FUSED: "#16181D", TEXT: "#31333F", GRID: "#E3E5EA", NEUTRAL: "#6B7080", EVENT: "#7A5195",
-        WARNING: "#B3261E",
+        FUSED: "#16181D", TEXT: "#31333F", GRID: "#E3E7EC", NEUTRAL: "#5B6770", EVENT: "#7A5195",
+        WARNING: "#B3261E", PAPER: "rgba(255,255,255,0.8)",
     },
     "dark": {
-        FUSED: "#F5F6F8", TEXT: "#E6E8EE", GRID: "#333947", NEUTRAL: "#9AA1B2", EVENT: "#C9A2E8",
-        WARNING: "#FF8A80",
+        FUSED: "#F5F6F8", TEXT: "#E4E9EF", GRID: "#2C3641", NEUTRAL: "#9AA7B4", EVENT: "#C9A2E8",
+        WARNING: "#FF8A80", PAPER: "rgba(18,23,29,0.75)",
+        **dict(zip(OKABE_ITO, _ON_DARK, strict=True)),
+        **{faded(light): faded(dark) for light, dark in zip(OKABE_ITO, _ON_DARK, strict=True)},
     },
 }  # fmt: skip
-RAW_OPACITY = 0.28
-BAND_OPACITY = 0.18
 
 
 def ordinal_colour(index: int) -> str:

@@ -6,6 +6,7 @@ Reading costs by what is new; nothing is read while the run's files have not cha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from cggm_core.store.protocols import Event, RunInfo, RunReader, Series
 
 KEPT = 2000
 _SAMPLE = 4096
+_RATE_SECONDS = 15.0
 # Per-epoch values are few and belong to no step's neighbourhood: they are shown as they are.
 _UNSMOOTHED = ("val_", "test_")
 
@@ -68,9 +70,7 @@ class Held:
 
     def curve(self) -> Curve:
         """As drawn."""
-        return Curve(
-            self.step, self.epoch, self.seconds, self.value, self.smooth, self.sample, self.total
-        )
+        return Curve(self.step, self.epoch, self.seconds, self.value, self.smooth, self.sample, self.total)
 
 
 class LiveRun:
@@ -125,6 +125,27 @@ class LiveRun:
     def steps_per_epoch(self) -> float:
         """Steps a pass takes; 0 while the plan is not known."""
         return self.info.steps / self.info.epochs if self.info.steps > 0 and self.info.epochs > 0 else 0.0
+
+    def rate(self) -> float:
+        """Steps a second over the newest rows; 0 while it is not known."""
+        held = max(self._held.values(), key=lambda h: h.step[-1] if len(h.step) else -1, default=None)
+        if held is None or len(held.step) < 2:
+            return 0.0
+        first = int(np.searchsorted(held.seconds, held.seconds[-1] - _RATE_SECONDS))
+        first = min(first, len(held.step) - 2)
+        took = float(held.seconds[-1] - held.seconds[first])
+        return float(held.step[-1] - held.step[first]) / took if took > 0 else 0.0
+
+    def elapsed(self) -> float:
+        """Seconds from the first start to the newest row; 0 before it."""
+        return max(
+            (float(held.seconds[-1]) for held in self._held.values() if len(held.seconds)), default=0.0
+        )
+
+    def chance(self) -> float | None:
+        """Score of guessing, as the worker said when it started; None where it did not."""
+        said = next((e.data["chance"] for e in reversed(self.events) if "chance" in e.data), None)
+        return float(said) if isinstance(said, int | float) and math.isfinite(said) else None
 
     def latest(self, metric: str, modality: str = "") -> float:
         """Newest value of a series; NaN where there is none."""

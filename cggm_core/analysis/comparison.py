@@ -1,0 +1,264 @@
+"""Configurations against each other: curves with spread over seeds, final scores, paired differences, tests.
+
+A group is every run whose configuration differs in nothing but the seed. Nothing here samples runs: a mean is
+over all the runs given, and every number travels with the n it was computed from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats  # type: ignore[import-untyped]
+
+from cggm_core.analysis.series import FloatArray
+from cggm_core.config import RunConfig
+from cggm_core.errors import CggmError
+from cggm_core.store.protocols import RunInfo
+
+Spread = Literal["std", "interval", "range"]
+LEVEL = 0.95
+# Exact sign flips are 2**n; beyond this many pairs a t-test is as good and the enumeration pointless.
+_EXACT_PAIRS = 14
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean curve of a group and its spread.
+
+    Attributes:
+        x: shape [places], ascending.
+        mean: over the runs that have a value there.
+        low, high: edges of the spread, NaN where fewer than two runs have a value.
+        n: runs behind each place.
+    """
+
+    x: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+    n: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of one number over the seeds of a group.
+
+    Attributes:
+        n: values there are; mean, std (n - 1 in the denominator), low, high (t interval of the mean) are NaN
+            where n does not allow them.
+    """
+
+    n: int
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Difference to a baseline, seed by seed.
+
+    Attributes:
+        n: seeds that both have.
+        mean: of the differences (candidate minus baseline), in units of the number compared.
+        low, high: t interval of the mean difference; NaN below two pairs.
+        p: two-sided; NaN where no test is possible.
+        test: its name, or why there is none.
+        seeds: the seeds paired.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    test: str
+    seeds: tuple[int, ...]
+
+
+def group_of(info: RunInfo) -> str:
+    """Word that runs share if and only if their configurations differ in the seed alone.
+
+    A run whose configuration cannot be read is a group of its own.
+    """
+    try:
+        return RunConfig.from_dict(info.config).group()
+    except (CggmError, TypeError, ValueError):
+        return f"run {info.id}"
+
+
+def grouped(infos: Sequence[RunInfo]) -> dict[str, tuple[RunInfo, ...]]:
+    """Runs by group, groups in the order in which they first occur, runs by seed."""
+    found: dict[str, list[RunInfo]] = {}
+    for info in infos:
+        found.setdefault(group_of(info), []).append(info)
+    return {name: tuple(sorted(runs, key=lambda r: (seed_of(r), r.id))) for name, runs in found.items()}
+
+
+def seed_of(info: RunInfo) -> int:
+    """The run's seed; -1 where the configuration names none."""
+    training = info.config.get("training")
+    seed = training.get("seed", -1) if isinstance(training, Mapping) else -1
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) else -1
+
+
+def sample(values: Sequence[float]) -> Sample:
+    """Mean, spread and t interval of the mean, over finite values."""
+    finite = np.asarray([v for v in values if math.isfinite(v)], np.float64)
+    n = len(finite)
+    if n == 0:
+        return Sample(0, math.nan, math.nan, math.nan, math.nan)
+    mean = float(finite.mean())
+    if n == 1:
+        return Sample(1, mean, math.nan, math.nan, math.nan)
+    std = float(finite.std(ddof=1))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n)
+    return Sample(n, mean, std, mean - reach, mean + reach)
+
+
+def band(members: Sequence[tuple[FloatArray, FloatArray]], spread: Spread = "std") -> Band:
+    """Mean and spread of curves that may be of different length or step.
+
+    Places are those of all members together; a member is interpolated between its own points and never beyond
+    its ends, and a gap (NaN) in it stays a gap.
+
+    Args:
+        members: (x, y) of each run, x ascending.
+        spread: "std" (standard deviation), "interval" (t interval of the mean) or "range" (lowest to highest).
+    """
+    filled = [(x, y) for x, y in members if len(x)]
+    if not filled:
+        nothing = np.empty(0)
+        return Band(nothing, nothing, nothing, nothing, np.empty(0, np.int64))
+    x = np.unique(np.concatenate([place for place, _ in filled]))
+    rows = np.vstack([np.interp(x, place, value, left=np.nan, right=np.nan) for place, value in filled])
+    rows[~np.isfinite(rows)] = np.nan
+    n = np.isfinite(rows).sum(axis=0)
+    total = np.nansum(rows, axis=0)
+    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    low, high = _edges(rows, mean, n, spread)
+    return Band(x, mean, np.where(n > 1, low, np.nan), np.where(n > 1, high, np.nan), n)
+
+
+def _edges(
+    rows: FloatArray, mean: FloatArray, n: np.ndarray, spread: Spread
+) -> tuple[FloatArray, FloatArray]:
+    if spread == "range":
+        low = np.min(np.where(np.isfinite(rows), rows, np.inf), axis=0)
+        high = np.max(np.where(np.isfinite(rows), rows, -np.inf), axis=0)
+        return low, high
+    squares = np.nansum((rows - mean) ** 2, axis=0)
+    reach = np.sqrt(squares / np.maximum(n - 1, 1))
+    if spread == "interval":
+        reach = reach * stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)) / np.sqrt(np.maximum(n, 1))
+    return mean - reach, mean + reach
+
+
+def paired(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> Paired:
+    """Differences on the seeds that both have, with an interval and a test.
+
+    The test is an exact sign-flip permutation test: under "no difference" each pair's sign is a coin, so p is
+    the share of the 2**n sign patterns whose mean is at least as far from 0. It assumes nothing of the shape of
+    the spread, and its smallest p is 2 / 2**n: with three seeds 0.25, with five 0.0625. Above 14 pairs the
+    paired t-test takes its place.
+
+    Args:
+        candidate: value by seed; non-finite values pair with nothing.
+        baseline: the same of what it is compared with.
+    """
+    seeds = tuple(
+        sorted(s for s in candidate.keys() & baseline.keys() if math.isfinite(candidate[s] - baseline[s]))
+    )
+    differences = np.array([candidate[s] - baseline[s] for s in seeds])
+    found = sample(differences.tolist())
+    if found.n < 2:
+        why = "no test: one seed in common" if found.n else "no test: no seed in common"
+        return Paired(found.n, found.mean, math.nan, math.nan, math.nan, why, seeds)
+    if found.n <= _EXACT_PAIRS:
+        p, test = sign_flip(differences), "exact sign-flip test"
+    else:
+        p = float(stats.ttest_1samp(differences, 0.0).pvalue) if found.std > 0 else float(found.mean == 0)
+        test = "paired t-test"
+    return Paired(found.n, found.mean, found.low, found.high, p, f"{test}, n = {found.n}", seeds)
+
+
+def sign_flip(differences: FloatArray) -> float:
+    """Two-sided p of the exact sign-flip test: share of sign patterns at least as extreme as the one seen.
+
+    Args:
+        differences: shape [n], n up to 14.
+    """
+    seen = abs(float(differences.sum()))
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(differences))))
+    sums = np.abs(signs @ differences)
+    # Sums that differ in rounding alone are equal.
+    return float(np.mean(sums >= seen - 1e-12 * max(seen, 1.0)))
+
+
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration with nested keys joined by dots; names, tags and notes decide nothing and are left out."""
+    made: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in ("name", "tags", "notes"):
+            continue
+        if isinstance(value, Mapping):
+            made |= {f"{key.removesuffix('_params')}.{inner}": v for inner, v in value.items()}
+        else:
+            made[key] = value
+    return made
+
+
+def differences(
+    configs: Mapping[str, Mapping[str, Any]], ignore: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Settings that are not the same everywhere: setting to value by configuration.
+
+    Args:
+        configs: configuration by the name it is to have.
+        ignore: settings left out, such as "training.seed" inside a group.
+
+    Returns:
+        Settings in alphabetical order; a configuration without the setting has no entry.
+    """
+    flat = {name: flat_config(config) for name, config in configs.items()}
+    keys = sorted({key for one in flat.values() for key in one} - set(ignore))
+    missing = object()
+    return {
+        key: {name: one[key] for name, one in flat.items() if key in one}
+        for key in keys
+        if any(one.get(key, missing) != next(iter(flat.values())).get(key, missing) for one in flat.values())
+    }
+
+
+def group_names(groups: Mapping[str, Sequence[RunInfo]]) -> dict[str, str]:
+    """A short name for every group: method and preset, and where those agree, the settings that do not.
+
+    Args:
+        groups: runs by group, as `grouped` gives them.
+
+    Returns:
+        Name by group; all names differ.
+    """
+    names = {group: _method_name(runs[0]) for group, runs in groups.items()}
+    for shared in {name for name in names.values() if list(names.values()).count(name) > 1}:
+        alike = {group: groups[group][0].config for group, name in names.items() if name == shared}
+        apart = differences(alike, ("training.seed", "preset"))
+        for group in alike:
+            told = [f"{key.rpartition('.')[2]} {one[group]}" for key, one in apart.items() if group in one]
+            names[group] = f"{shared}, {', '.join(told[:3])}" if told else shared
+    for group, name in list(names.items()):
+        if list(names.values()).count(name) > 1:
+            names[group] = f"{name} ({groups[group][0].id[-5:]})"
+    return names
+
+
+def _method_name(info: RunInfo) -> str:
+    words = [info.config.get("method", ""), info.config.get("preset", "")]
+    told = " ".join(word for word in words if isinstance(word, str) and word)
+    return told[:60] or f"run {info.id[-5:]}"

@@ -1,0 +1,88 @@
+"""A figure on a page: title, live chart, how to read it, and its export out of the way."""
+
+from __future__ import annotations
+
+import io
+
+import streamlit as st
+
+from cggm_core.analysis.tables import guarded
+from cggm_core.figures.print import WIDTHS, Format, rendered
+from cggm_core.figures.spec import FigureSpec
+from cggm_core.ui.chart import live_chart
+from cggm_core.ui.safe import md, plain
+
+PANEL_HEIGHT = 300
+STACKED_HEIGHT = 420
+# A chart beside another is some 600 pixels wide; two points a pixel show all there is to see.
+BESIDE_POINTS = 1000
+
+
+def figure_card(
+    spec: FigureSpec, *, key: str, link: str = "", height: int = 0, max_points: int = BESIDE_POINTS
+) -> int:
+    """One figure in its frame.
+
+    Args:
+        spec: what to draw.
+        key: constant over refreshes.
+        link: charts of the same word share their x range.
+        height: of the chart in pixels; 0 takes what suits the number of panels.
+        max_points: most points a trace.
+
+    Returns:
+        Bytes of data sent for this refresh.
+    """
+    tall = height or (PANEL_HEIGHT if len(spec.panels) == 1 else STACKED_HEIGHT)
+    with st.container(border=True, gap="xsmall"):
+        head = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
+        head.markdown(f"**{md(spec.title)}**")
+        with head:
+            _export(spec, key)
+        sent = live_chart(spec, key=key, height=tall, link=link, max_points=max_points)
+        notes = "".join(f" **{md(note)}**" for note in spec.notes())
+        st.caption(md(spec.how_to_read, 400) + notes)
+    return sent
+
+
+def csv_of(spec: FigureSpec) -> bytes:
+    """The numbers drawn, as CSV; text that a spreadsheet would run as a formula gets an apostrophe."""
+    table = spec.table()
+    for column in ("panel", "series"):
+        table[column] = [guarded(str(text)) for text in table[column]]
+    file = io.StringIO()
+    table.to_csv(file, index=False, lineterminator="\n")
+    return file.getvalue().encode("utf-8", "replace")
+
+
+def _export(spec: FigureSpec, key: str) -> None:
+    """Downloads, made when clicked; the buttons exist only while the menu is open."""
+    menu = st.popover(
+        "", icon=":material/download:", type="tertiary", key=f"{key}.export", on_change="rerun",
+        help=f"Save {plain(spec.title).lower()}",
+    )  # fmt: skip
+    if not menu.open:
+        return
+    with menu:
+        width = st.segmented_control(
+            "Width on paper", list(WIDTHS), default="column", key=f"{key}.width", required=True,
+            format_func=lambda name: f"{name}, {WIDTHS[name]} in",
+        )  # fmt: skip
+        forms: tuple[tuple[Format, str], ...] = (
+            ("pdf", "application/pdf"), ("svg", "image/svg+xml"), ("png", "image/png"),
+        )  # fmt: skip
+        for form, mime in forms:
+            _button(
+                form.upper(),
+                lambda form=form: rendered(spec, form, width=WIDTHS[width or "column"]),
+                f"cggm-{spec.key}.{form}",
+                mime,
+                f"{key}.{form}",
+            )  # type: ignore[misc]
+        _button(
+            "CSV of the numbers drawn", lambda: csv_of(spec), f"cggm-{spec.key}.csv", "text/csv", f"{key}.csv"
+        )
+
+
+def _button(label: str, make: object, file: str, mime: str, key: str) -> None:
+    st.download_button(label, make, file, mime, key=key, on_click="ignore", width="stretch")  # type: ignore[arg-type]

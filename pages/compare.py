@@ -1,0 +1,288 @@
+"""Runs against a pinned baseline: curves with bands over seeds, final scores, configurations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cggm_core import names
+from cggm_core.analysis import comparison
+from cggm_core.analysis.series import Axis, FloatArray, axis_values, smoothed
+from cggm_core.analysis.tables import Cell, Column, ScoreTable, guarded, to_csv, to_latex
+from cggm_core.cards import PageCard
+from cggm_core.figures.comparison import SPREADS, Group, compared
+from cggm_core.names import MetricKey
+from cggm_core.store import RunInfo
+from cggm_core.ui import session
+from cggm_core.ui.panels import figure_card
+from cggm_core.ui.pickers import MOST_RUNS, pick_runs
+from cggm_core.ui.safe import plain, sentences
+
+CARD = PageCard(
+    name="compare",
+    title="Compare",
+    summary="Runs against a pinned baseline: curves with spread over seeds, final scores with paired tests.",
+    icon=":material/compare_arrows:",
+    order=40,
+    section="",
+    alias=("statistics", "seeds", "table", "latex"),
+)
+
+HALF_LIVES = (0, 2, 5, 10, 20, 50, 100, 200, 500)
+PLACES = 1000
+HEIGHT = 420
+FIRST_METRICS = ("val_score", "score", "unimodal_score", "balance_coefficient", "gradient_norm")
+Members = Mapping[str, tuple[RunInfo, ...]]
+
+
+def main() -> None:
+    """The page."""
+    st.title("Compare")
+    chosen = pick_runs("compare.runs", default=suggested(session.catalogue().runs()))
+    sound = [info for info in chosen if not info.damaged]
+    if len(sound) < len(chosen):
+        st.warning(f"{len(chosen) - len(sound)} damaged runs are left out.", icon=":material/broken_image:")
+    if not sound:
+        st.info("Choose two or more runs above. Runs that differ in the seed alone are averaged.",
+                icon=":material/info:")  # fmt: skip
+        return
+    groups = comparison.grouped(sound)
+    titles = comparison.group_names(groups)
+    by_name: dict[str, tuple[RunInfo, ...]] = {titles[group]: runs for group, runs in groups.items()}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        baseline = st.selectbox("Baseline", list(by_name), likely_baseline(by_name), key="compare.baseline",
+                                format_func=plain, width=280)  # fmt: skip
+        key = metric_picker(sound)
+    ordered = {baseline: by_name[baseline], **by_name}
+    mixed_data(ordered)
+    with sentences():
+        if key is not None:
+            curves(ordered, key)
+        scores(ordered)
+        settings(ordered)
+
+
+def suggested(infos: Sequence[RunInfo]) -> list[str]:
+    """Runs to begin with: the samples of one data set, else the newest finished runs of one data set."""
+    sound = [info for info in infos if not info.damaged and not info.archived and info.state == "finished"]
+    pool = [info for info in sound if info.sample] or sound
+    if not pool:
+        return []
+    data = pool[0].config.get("dataset")
+    return [info.id for info in pool if info.config.get("dataset") == data][:MOST_RUNS]
+
+
+def likely_baseline(by_name: Members) -> int:
+    """Place of the configuration that balances nothing; 0 where there is none."""
+    methods = [runs[0].config.get("method") for runs in by_name.values()]
+    return methods.index("joint") if "joint" in methods else 0
+
+
+def mixed_data(by_name: Members) -> None:
+    """Say so when runs of different data sets stand beside each other."""
+    data = {str(runs[0].config.get("dataset")) for runs in by_name.values()}
+    if len(data) > 1:
+        st.warning("These runs were trained on different data sets; their scores do not compare.",
+                   icon=":material/warning:")  # fmt: skip
+
+
+def metric_picker(infos: Sequence[RunInfo]) -> MetricKey | None:
+    """Choice among the series that any of the runs records."""
+    found = dict.fromkeys(key for info in infos for key in info.summary if not key.metric.startswith("test_"))
+    if not found:
+        return None
+    rank = {name: place for place, name in enumerate(FIRST_METRICS)}
+    keys = sorted(found, key=lambda k: (rank.get(k.metric, len(rank)), k.metric, k.modality))
+    return st.selectbox("Curve", keys, key="compare.metric", width=320, format_func=key_label)
+
+
+def key_label(key: MetricKey) -> str:
+    """A series in words, as inert text."""
+    words = names.metric(key.metric).label
+    return plain(f"{words}: {key.modality}" if key.modality else words, 80)
+
+
+def curves(by_name: Members, key: MetricKey) -> None:
+    """Overlaid mean curves with bands."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        axis: Axis = (
+            "epoch"
+            if st.segmented_control(
+                "Align by", ["step", "epoch"], default="step", key="compare.axis", required=True
+            )
+            == "epoch"
+            else "step"
+        )
+        spread = st.segmented_control(
+            "Band", list(SPREADS), default="std", key="compare.spread", required=True,
+            format_func=lambda s: {"std": "std", "interval": "95 % interval", "range": "min to max"}[s])  # fmt: skip
+        half_life = 0
+        if names.metric(key.metric).cadence == "step":
+            half_life = st.select_slider("Smoothing, half-life in steps", HALF_LIVES, 10, key="compare.half_life",
+                                         width=280, format_func=lambda n: "raw" if n == 0 else str(n))  # fmt: skip
+        members = st.toggle("Single runs", key="compare.members", help="Draw every run faintly as well.")
+    drawn, thinned = [], 0
+    for place, (name, runs) in enumerate(by_name.items()):
+        lines = []
+        for info in runs:
+            x, y, left_out = line_of(info, key, axis, float(half_life))
+            thinned = max(thinned, left_out)
+            lines.append((x, y))
+        drawn.append(Group(name, place - 1, tuple(lines)))
+    note = f"Drawn at {PLACES:,} evenly spaced places of {thinned:,} recorded steps." if thinned else ""
+    figure_card(
+        compared(drawn, key, axis=axis, spread=spread or "std", members=members, note=note),
+        key="compare.figure", link=f"compare:{axis}", height=HEIGHT, max_points=2000,
+    )  # fmt: skip
+
+
+def line_of(
+    info: RunInfo, key: MetricKey, axis: Axis, half_life: float
+) -> tuple[FloatArray, FloatArray, int]:
+    """One run's curve on the axis, smoothed over every step, then thinned evenly; rows there were if thinned."""
+    step, epoch, value = recorded(info.id, session.reader(info.id).change_token(), key)
+    per_epoch = info.steps / info.epochs if info.steps > 0 and info.epochs > 0 else 0.0
+    x = axis_values(axis, step, epoch, np.zeros(len(step)), per_epoch)
+    y = smoothed(step, value, half_life)
+    if len(step) <= PLACES:
+        return x, y, 0
+    kept = np.unique(np.linspace(0, len(step) - 1, PLACES).round().astype(np.int64))
+    return x[kept], y[kept], len(step)
+
+
+@st.cache_data(show_spinner=False, max_entries=300, scope="session")
+def recorded(
+    run_id: str, token: tuple[int, ...], key: MetricKey
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, epochs and values of a series; `token` makes a changed run be read again."""
+    series = session.reader(run_id).series([key])[key]
+    return series.step, series.epoch, series.value
+
+
+def scores(by_name: Members) -> None:
+    """Final scores with spread and paired differences, and their downloads."""
+    finished = {name: tuple(r for r in runs if r.state == "finished") for name, runs in by_name.items()}
+    table = score_table(finished)
+    with st.container(border=True):
+        st.markdown("**Final scores**")
+        waiting = sum(len(runs) for runs in by_name.values()) - sum(len(runs) for runs in finished.values())
+        if waiting:
+            st.caption(f"{waiting} runs have not finished and are not in this table.")
+        if not table.columns:
+            st.caption("No finished run records a validation or test score.")
+            return
+        st.dataframe(score_frame(table), hide_index=True, key="compare.scores", column_config=_NUMBERS,
+                     placeholder="", height=min(600, 37 + 35 * sum(map(len, table.rows.values()))), alt="Final scores by configuration")  # fmt: skip
+        st.caption(verdict(table))
+        with st.container(horizontal=True):
+            st.download_button("LaTeX", to_latex(table), "cggm-scores.tex", "text/x-tex", on_click="ignore",
+                               icon=":material/download:", key="compare.latex")  # fmt: skip
+            st.download_button("CSV", to_csv(table), "cggm-scores.csv", "text/csv", on_click="ignore",
+                               icon=":material/download:", key="compare.csv")  # fmt: skip
+
+
+_FORMAT = {"mean": "%.4f", "std": "%.4f", "difference": "%+.4f", "p": "%.3g"}
+_NUMBERS = {name: st.column_config.NumberColumn(name, format=form) for name, form in _FORMAT.items()}
+
+
+def score_table(by_name: Members) -> ScoreTable:
+    """Newest validation and test values of finished runs, against the first configuration."""
+    baseline = next(iter(by_name))
+    found = dict.fromkeys(key for runs in by_name.values() for info in runs for key in info.summary
+                          if key.metric.removeprefix("val_").removeprefix("test_") in ("score", "unimodal_score")
+                          and key.metric.startswith(("val_", "test_")))  # fmt: skip
+    keys = sorted(found, key=lambda k: (k.metric.startswith("val_"), bool(k.modality)))
+    columns = tuple(Column(str(key), key_label(key), names.metric(key.metric).direction) for key in keys)
+    rows = {}
+    for name, runs in by_name.items():
+        cells = []
+        for key in keys:
+            own, pinned = values(runs, key), values(by_name[baseline], key)
+            # Two runs of one seed count once each in the mean, but a pair needs one run a seed.
+            pair = None if name == baseline else comparison.paired(own, pinned)
+            cells.append(
+                Cell(
+                    comparison.sample([info.summary[key].last for info in runs if key in info.summary]), pair
+                )
+            )
+        rows[name] = tuple(cells)
+    return ScoreTable(columns, rows, baseline)
+
+
+def values(runs: Sequence[RunInfo], key: MetricKey) -> dict[int, float]:
+    """Newest value by seed; of several runs of one seed the newest run's."""
+    return {comparison.seed_of(info): info.summary[key].last for info in runs if key in info.summary}
+
+
+def score_frame(table: ScoreTable) -> pd.DataFrame:
+    """The table as shown: a row for every number of every configuration."""
+    rows = []
+    for number, column in enumerate(table.columns):
+        best = table.best(number)
+        for name, cells in table.rows.items():
+            sample, pair = cells[number].sample, cells[number].paired
+            interval = f"{pair.low:+.4f} to {pair.high:+.4f}" if pair and math.isfinite(pair.low) else ""
+            rows.append({
+                "score": column.label, "configuration": plain(name, 80), "n": sample.n, "mean": sample.mean,
+                "std": sample.std if sample.n > 1 else None, "best mean": "✓" if best == name else "",
+                "difference": pair.mean if pair and pair.n else None, "95 % interval": interval,
+                "p": pair.p if pair and math.isfinite(pair.p) else None,
+                "test": pair.test if pair else "baseline",
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def verdict(table: ScoreTable) -> str:
+    """What the number of seeds allows to say."""
+    pairs = [cell.paired for cells in table.rows.values() for cell in cells if cell.paired]
+    text = (
+        "Mean and standard deviation over seeds, at the end of training; the difference is to the baseline, seed "
+        "by seed."
+    )
+    if not pairs:
+        return f"{text} There is one configuration, so there is nothing to compare it with."
+    most = max(pair.n for pair in pairs)
+    if most < 2:
+        return f"{text} Fewer than two seeds in common: no interval and no test is possible. Add seeds."
+    smallest = 2 / 2**most
+    if smallest > 0.05:
+        return (
+            f"{text} With {most} pairs the smallest p the exact test can give is {smallest:.3g}, so no difference "
+            "can reach 0.05: read the interval, and add seeds (six suffice) before calling one better."
+        )
+    several = len({column.key for column in table.columns}) * (len(table.rows) - 1)
+    return f"{text} {several} comparisons are made at once; a single small p among many is weak evidence."
+
+
+def settings(by_name: Members) -> None:
+    """Settings in which the configurations differ."""
+    with st.container(border=True):
+        st.markdown("**Differences of configuration**")
+        if len(by_name) < 2:
+            st.caption("One configuration: there is nothing to differ from.")
+            return
+        apart = comparison.differences(
+            {name: runs[0].config for name, runs in by_name.items()}, ("training.seed",)
+        )
+        if not apart:
+            st.caption("The configurations agree in every setting.")
+            return
+        rows = [{"setting": plain(key), **{plain(name, 60): shown(one.get(name)) for name in by_name}}
+                for key, one in apart.items()]  # fmt: skip
+        frame = pd.DataFrame(rows)
+        st.dataframe(frame, hide_index=True, key="compare.settings", alt="Settings that differ")
+        guarded_frame = frame.map(lambda text: guarded(str(text)))
+        st.download_button("CSV", guarded_frame.to_csv(index=False), "cggm-settings.csv", "text/csv",
+                           on_click="ignore", icon=":material/download:", key="compare.settings.csv")  # fmt: skip
+
+
+def shown(value: object) -> str:
+    """A setting as inert text; a dash where a configuration has no such setting."""
+    return "–" if value is None else plain(value, 80)
+
+
+main()

@@ -1,0 +1,258 @@
+"""One run, live: what every modality does, and the controls that act on the running training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from cggm_core.analysis.series import Axis
+from cggm_core.cards import PageCard
+from cggm_core.figures import dynamics
+from cggm_core.store import ENDED, LOG, Event, RunInfo
+from cggm_core.ui import controls, session
+from cggm_core.ui.live import LiveRun
+from cggm_core.ui.panels import figure_card
+from cggm_core.ui.pickers import pick_run
+from cggm_core.ui.safe import md, plain, sentences
+
+CARD = PageCard(
+    name="monitor",
+    title="Monitor",
+    summary="One run, live: scores, gradients, losses and the balancing coefficient, with controls.",
+    icon=":material/monitoring:",
+    order=30,
+    section="",
+    alias=("live", "watch", "training"),
+)
+
+REFRESH_SECONDS = 1.0
+HALF_LIVES = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+LOG_BYTES = 16_000
+BADGES = {
+    "starting": (":material/hourglass_top:", "gray"),
+    "running": (":material/play_circle:", "blue"),
+    "paused": (":material/pause_circle:", "orange"),
+    "finished": (":material/check_circle:", "green"),
+    "stopped": (":material/stop_circle:", "gray"),
+    "failed": (":material/error:", "red"),
+    "died": (":material/heart_broken:", "red"),
+    "damaged": (":material/broken_image:", "violet"),
+}
+AXES: dict[str, Axis] = {"step": "step", "epoch": "epoch", "wall time": "seconds"}
+
+
+def main() -> None:
+    """The page."""
+    st.title("Monitor")
+    chosen = pick_run("monitor.run")
+    if chosen is None:
+        st.info("There is no run to show. Start one on the page New run, or choose one above.",
+                icon=":material/info:")  # fmt: skip
+        return
+    live = held(chosen.id)
+    with sentences():
+        live.poll()
+    every = REFRESH_SECONDS if living(live.info) else None
+    st.fragment(status, run_every=every)(chosen.id)
+    st.fragment(figures, run_every=every)(chosen.id)
+
+
+def held(run_id: str) -> LiveRun:
+    """What this session holds of the run; one run at a time, so that memory stays bounded."""
+    found = st.session_state.get("monitor.live")
+    reader = session.reader(run_id)
+    if not isinstance(found, LiveRun) or found.reader is not reader:
+        found = st.session_state["monitor.live"] = LiveRun(reader, 10.0)
+    return found
+
+
+def living(info: RunInfo) -> bool:
+    """Whether anything may still happen to the run."""
+    return info.state not in ENDED and not info.damaged
+
+
+def status(run_id: str) -> None:
+    """Header, progress, what the state means, and the controls."""
+    with sentences():
+        live = held(run_id)
+        was_living = living(live.info)
+        live.poll()
+        if was_living and not living(live.info):
+            # The timers belong to a run that lives; a whole rerun mounts the page without them.
+            st.rerun(scope="app")
+        header(live.info, live.events)
+        progress(live)
+        explain(live.info)
+        if living(live.info) and not live.info.sample:
+            controls.control_bar(live.info, live.events)
+
+
+def header(info: RunInfo, events: tuple[Event, ...]) -> None:
+    """Name, state as icon and word, and what is trained."""
+    config = info.config
+    training = config.get("training")
+    seed = training.get("seed", "") if isinstance(training, dict) else ""
+    state = "damaged" if info.damaged else info.state
+    icon, colour = BADGES[state]
+    started = next((event for event in reversed(events) if event.kind in ("start", "resume")), None)
+    asked = training.get("device", "") if isinstance(training, dict) else ""
+    device = started.data.get("device", asked) if started else asked
+    facts = {
+        "data set": Path(str(config.get("dataset", ""))).name, "method": config.get("method", ""),
+        "preset": config.get("preset", ""), "seed": seed, "device": device,
+    }  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(md(info.name or info.id, 80), width="content", anchor=False)
+        st.badge(state, icon=icon, color=colour)  # type: ignore[arg-type]
+        if info.sample:
+            st.badge("sample", icon=":material/inventory_2:", color="gray")
+        told = [f"{name} **{md(value, 60)}**" for name, value in facts.items() if value not in ("", None)]
+        st.markdown(" · ".join(told), width="content")
+
+
+def progress(live: LiveRun) -> None:
+    """How far the run is, how fast it goes, and how long it will take."""
+    info = live.info
+    if info.steps <= 0:
+        if info.state == "starting":
+            st.progress(0.0, "The worker loads its data and builds the model.")
+        return
+    done = min(info.steps, info.step + 1)
+    parts = [f"Step {done:,} of {info.steps:,}", f"epoch {max(0, info.epoch) + 1} of {info.epochs}"]
+    rate = live.rate()
+    if living(info) and info.state == "running" and rate > 0:
+        parts += [f"{rate:,.3g} steps/s", f"about {duration((info.steps - done) / rate)} left"]
+    elif not living(info) and live.elapsed() > 0:
+        parts.append(f"{duration(live.elapsed())} of training")
+    st.progress(done / info.steps, " · ".join(parts))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words that suit their size."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def explain(info: RunInfo) -> None:
+    """What a state other than plain running means, and what to do."""
+    reason = md(info.damaged or info.reason, 600)
+    if info.damaged:
+        st.error(f"The file of this run cannot be trusted: {reason}. Other runs are not affected.",
+                 icon=":material/broken_image:")  # fmt: skip
+    elif info.state == "failed":
+        st.error(f"Training failed: {reason or 'no reason was recorded'}. The log below has the details.",
+                 icon=":material/error:")  # fmt: skip
+        controls.resume_button(info)
+    elif info.state == "died":
+        st.error(
+            f"The worker of this run is gone without having said why ({reason}). Everything up to step "
+            f"{max(0, info.step)} is kept.", icon=":material/heart_broken:",
+        )  # fmt: skip
+        controls.resume_button(info)
+    elif info.state == "stopped":
+        st.info(
+            f"Stopped before its planned end{f': {reason}' if reason else ''}.", icon=":material/stop_circle:"
+        )
+        controls.resume_button(info)
+    elif info.state == "paused":
+        st.info("Paused: the worker keeps everything in memory and waits.", icon=":material/pause_circle:")
+
+
+def figures(run_id: str) -> None:
+    """View settings, every figure, events and log."""
+    with sentences():
+        live = held(run_id)
+        axis = view_settings(live)
+        live.poll()
+        if live.info.damaged:
+            return
+        st.session_state["monitor.sent"] = draw(live, axis)
+        below(live)
+
+
+def view_settings(live: LiveRun) -> Axis:
+    """Choice of x axis and smoothing."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        name = st.segmented_control("X axis", list(AXES), default="step", key="monitor.axis", required=True)
+        half_life = st.select_slider(
+            "Smoothing, half-life in steps", HALF_LIVES, 10, key="monitor.half_life", width=320,
+            format_func=lambda steps: "raw" if steps == 0 else str(steps),
+            help="The strong line averages what came before, each value counting half as much after so many "
+            "steps. The faint line is what was measured.",
+        )  # fmt: skip
+    live.smooth(float(half_life or 0))
+    return AXES[name or "step"]
+
+
+def draw(live: LiveRun, axis: Axis) -> int:
+    """All figures, two beside each other; the bytes sent."""
+    view = dynamics.RunView(
+        live.curves(),
+        live.modalities(),
+        axis,
+        live.steps_per_epoch(),
+        live.half_life,
+        live.events,
+        live.chance(),
+    )
+    specs = dynamics.run_figures(view)
+    link = f"{live.reader.run_id}:{axis}"
+    sent = 0
+    for start in range(0, len(specs), 2):
+        for column, spec in zip(st.columns(2, gap="small"), specs[start : start + 2], strict=False):
+            with column:
+                sent += figure_card(spec, key=f"monitor.{spec.key}", link=link)
+    return sent
+
+
+def below(live: LiveRun) -> None:
+    """Events as a table, and the end of the worker's log."""
+    left, right = st.columns(2, gap="small")
+    with left.container(border=True):
+        st.markdown("**Events**")
+        if live.events:
+            st.dataframe(event_table(live.events), hide_index=True, height=260, key="monitor.events",
+                         alt="Events of the run, newest first")  # fmt: skip
+        else:
+            st.caption("Nothing has happened yet. Interventions, resumes and warnings are listed here.")
+    with right.container(border=True):
+        st.markdown("**Log of the worker**")
+        st.code(
+            log_tail(session.catalogue().folder(live.reader.run_id)),
+            language=None,
+            height=260,
+            wrap_lines=True,
+        )
+
+
+def event_table(events: tuple[Event, ...]) -> pd.DataFrame:
+    """Events, newest first, as inert text."""
+    rows = [(event.step, duration(event.seconds), plain(event.kind, 40), plain(event.text, 300))
+            for event in reversed(events[-200:])]  # fmt: skip
+    return pd.DataFrame(rows, columns=["step", "after", "event", "what"])
+
+
+def log_tail(folder: Path) -> str:
+    """The newest lines of the worker's log; control characters are dropped where it is shown."""
+    try:
+        with open(folder / LOG, "rb") as file:
+            file.seek(0, 2)
+            size = file.tell()
+            file.seek(max(0, size - LOG_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return "There is no log: this run was not started by a worker, or its log was removed."
+    lines = text.splitlines()[1 if size > LOG_BYTES else 0 :]
+    kept = "\n".join("".join(c for c in line if c.isprintable() or c == "\t") for line in lines[-200:])
+    return kept or "The log is empty."
+
+
+main()
