@@ -25,7 +25,7 @@ CARD = PageCard(
 )
 
 OWN_FILE = "own file (.npz)"
-FIRST = ("epochs", "batch_size", "lr", "optimiser", "device")
+FIRST = ("epochs", "batch_size", "lr", "optimiser")
 MOST_RUNS, COMMANDS_SHOWN = 500, 12
 STARTING = "new.starting"
 Choice = tuple[str, str]
@@ -92,9 +92,8 @@ def choose_methods() -> dict[Choice, dict[str, Any]]:
 
 def method_knobs(card: MethodCard, preset: str) -> dict[str, Any]:
     """What a method is, and its knobs as the preset sets them."""
-    st.divider()
     head = md(card.title) + (f" · {md(preset)}" if preset else "")
-    st.markdown(f"**{head}**" + (f"  \n:gray[{md(card.paper, 120)}]" if card.paper else ""))
+    st.markdown(f"#### {head}" + (f" :gray[:small[{md(card.paper, 120)}]]" if card.paper else ""))
     text = card.preset(preset).text if preset else ""
     about = f"{card.summary} {text[:1].upper() + text[1:]}." if text else card.summary
     st.caption(md(about, 600))
@@ -109,14 +108,19 @@ def choose_training() -> tuple[dict[str, Any], str]:
     defaults = forms.vars_of(Training())
     with st.container(border=True):
         st.subheader("Training", anchor=False)
-        seeds = st.text_input(
+        left, right = st.columns([3, 1])
+        device = next(p for p in more if p.name == "device")
+        values = forms.knobs(first, "new.training", defaults)
+        seeds = left.text_input(
             "Seeds", "0", key="new.seeds",
             help="One, several (0, 1, 2) or a range (0-4); each method is trained with each seed. A "
             "difference between methods means something only beside the spread over seeds.",
         )  # fmt: skip
-        values = forms.knobs(first, "new.training", defaults)
+        with right:
+            values |= forms.knobs([device], "new.training", defaults, columns=1)
         with st.expander("More training settings"):
-            values |= forms.knobs([p for p in more if p.name != "seed"], "new.training", defaults)
+            rest = [p for p in more if p.name not in ("seed", "device")]
+            values |= forms.knobs(rest, "new.training", defaults)
     return values, seeds
 
 

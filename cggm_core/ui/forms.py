@@ -16,13 +16,14 @@ from cggm_core.errors import ConfigError
 from cggm_core.ui.safe import md, plain
 
 MOST_SEEDS = 100
+_TITLES = {"rho": "ρ (rho)", "lam": "λ (lam)", "lr": "learning rate (lr)"}
 # Free text on its card, because `cuda:N` has no end; these are what people take.
 _USUAL = {"device": ("auto", "cpu", "cuda", "mps")}
 
 
 def title(param: Param) -> str:
     """A knob's name as a label."""
-    return param.name.replace("_", " ")
+    return _TITLES.get(param.name, param.name.replace("_", " "))
 
 
 def help_text(param: Param) -> str:
@@ -32,7 +33,7 @@ def help_text(param: Param) -> str:
     parts = [
         sentence,
         _range(param),
-        f"default {default}" + (", can be changed while training" if param.live else ""),
+        f"Default {default}" + (", can be changed while training" if param.live else ""),
     ]
     return md(". ".join(part for part in parts if part) + ".", 900)
 
@@ -77,7 +78,7 @@ def _widget(param: Param, key: str, value: Value) -> Any:
 
 
 def knobs(
-    params: Iterable[Param], prefix: str, values: Mapping[str, Value], columns: int = 3
+    params: Iterable[Param], prefix: str, values: Mapping[str, Value], columns: int = 4
 ) -> dict[str, Any]:
     """Widgets for several knobs: switches in a first row, the others in a grid; returns their values by name.
 

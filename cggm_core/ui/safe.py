@@ -22,7 +22,7 @@ SHOWN = 200
 # no longer protects; a word joiner (no width, no break) takes the pattern apart instead.
 _JOINER = "\u2060"
 _SPECIAL = re.compile("[" + re.escape(string.punctuation) + "]")
-_APART = re.compile(r"(?<=:)|(?<=\b[wW]{3})(?=\.)|(?=@)|(?<=[-<>=~])(?=[-<>=~])")
+_APART = re.compile(r"(?<=:)(?=\S)|(?<=[wW]{3})(?=\.)|(?=@)|(?<=[-<>=~])(?=[-<>=~])")
 
 
 def plain(text: object, limit: int = SHOWN) -> str:

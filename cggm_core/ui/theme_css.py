@@ -13,19 +13,20 @@ MARK = (
     '<rect x="18" y="13" width="9" height="11" rx="2" fill="#D55E00"/></svg>'
 )
 WORD_MARK = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 132 32">'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 150 32">'
     '<rect x="2" y="26" width="28" height="3" rx="1.5" fill="#7A8794"/>'
     '<rect x="5" y="4" width="9" height="20" rx="2" fill="#2E86BD"/>'
     '<rect x="18" y="13" width="9" height="11" rx="2" fill="#DB6A1E"/>'
     '<text x="40" y="24" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
-    'font-size="19" font-weight="650" fill="#7A8794">CGGM Lab</text></svg>'
+    'font-size="18" font-weight="600" fill="#7A8794">CGGM Lab</text></svg>'
 )
 
 _RULES = """<style>
 [data-testid="stMainBlockContainer"] { max-width: 1680px; }
 [data-testid="stMetricValue"], [data-testid="stProgress"], td { font-variant-numeric: tabular-nums; }
 h1 { letter-spacing: -0.01em; padding-bottom: 0.25rem; }
-[data-testid="stCaptionContainer"] { max-width: 75ch; }
+[data-testid="stCaptionContainer"] { max-width: 80ch; }
+[data-testid="stColumn"]:has(.st-key-new_run_summary) > div { position: sticky; top: 3.5rem; }
 :focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 @media (max-width: 900px) {
   [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
