@@ -83,8 +83,11 @@ class PredictionToken(nn.Module):
     """A learnt token that reads all others by multi-head attention and is all that leaves.
 
     The last attention layer of a classifier needs one query only; what it would compute for the other tokens
-    is thrown away. A token of its own, and not the first of the sequence, so that no time step is preferred
+    is thrown away. It is a token of its own, not the first of the sequence, so that no time step is preferred
     (methods reference C5).
+
+    With one query q that no input changes, `q (W_k h_t)` is a linear map of h_t, and `sum_t a_t W_v h_t` is
+    `W_v sum_t a_t h_t`: keys are never formed, and values are projected after the sum, not at every token.
 
     Args:
         width: of a token, divisible by `heads`.
@@ -94,14 +97,15 @@ class PredictionToken(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.query = nn.Parameter(torch.randn(1, 1, width))
-        self.projections = nn.Linear(width, 2 * width)
+        self.score = nn.Linear(width, heads, bias=False)
+        self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """`[batch, tokens, width]` to `[batch, width]`."""
-        key, value = self.projections(self.norm(tokens)).chunk(2, -1)
-        query = self.query.to(key.dtype).expand(len(tokens), -1, -1)
-        read: Tensor = self.out(attend(query, key, value, self.heads))
-        return read[:, 0] + tokens.mean(1)
+        """Normalised tokens `[batch, tokens, width]` to `[batch, width]`."""
+        weights = self.score(tokens).transpose(1, 2).softmax(-1)
+        read = torch.bmm(weights, tokens).transpose(0, 1)
+        by_head = self.value.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
+        values = torch.bmm(read, by_head).transpose(0, 1).flatten(1) + self.value.bias
+        joined: Tensor = self.out(values) + tokens.mean(1)
+        return joined

@@ -17,7 +17,7 @@ class TransformerClassifier(UnimodalClassifier):
     last attention layer is computed for the prediction token alone.
 
     Args:
-        width: of the tokens.
+        width: of the tokens, which are normalised.
         outputs: of the head, as many as the fusion head has.
         layers: attention layers, the prediction token's included, 1 or more.
         heads: divides width.
@@ -26,6 +26,8 @@ class TransformerClassifier(UnimodalClassifier):
     def __init__(self, width: int, outputs: int, layers: int, heads: int) -> None:
         super().__init__()
         self.attention = nn.Sequential(*(SelfAttention(width, heads) for _ in range(layers - 1)))
+        # Features come normalised; only what attention layers add to them makes it necessary again.
+        self.norm = nn.LayerNorm(width) if layers > 1 else nn.Identity()
         self.token = PredictionToken(width, heads)
         self.block = FeedForward(width, 2)
         self._head = nn.Linear(width, outputs)
@@ -37,5 +39,5 @@ class TransformerClassifier(UnimodalClassifier):
 
     def represent(self, features: Tensor) -> Tensor:
         """`[batch, tokens, width]` to the head's input `[batch, width]`."""
-        read: Tensor = self.block(self.token(self.attention(features)))
+        read: Tensor = self.block(self.token(self.norm(self.attention(features))))
         return read

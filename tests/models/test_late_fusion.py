@@ -9,7 +9,7 @@ from torch import nn
 
 from cggm_core.errors import CapabilityError, ConfigError
 from cggm_core.models import _attention
-from cggm_core.models._attention import FeedForward, SelfAttention, attend
+from cggm_core.models._attention import FeedForward, PredictionToken, SelfAttention, attend
 from cggm_core.models._by_modality import ByModality
 from cggm_core.models._encoders import ImageEncoder
 from cggm_core.models.late_fusion import LateFusionBuilder
@@ -59,6 +59,18 @@ def test_a_layer_agrees_with_torch():
         attention.projections.bias.copy_(theirs.self_attn.in_proj_bias)
     x = torch.randn(4, 9, 20)
     assert torch.allclose(forward(attention(x)), theirs(x), atol=1e-5)
+
+
+def test_the_prediction_token_is_attention_with_one_query():
+    torch.manual_seed(0)
+    token = PredictionToken(12, 3)
+    query, keys, values = torch.randn(1, 1, 12), nn.Linear(12, 12, bias=False), token.value
+    with torch.no_grad():
+        by_head = keys.weight.unflatten(0, (3, 4))
+        token.score.weight.copy_((query.view(3, 4, 1) * by_head).sum(1) / 2)
+    tokens = torch.randn(5, 7, 12)
+    read = attend(query.expand(5, -1, -1), keys(tokens), values(tokens), 3)[:, 0]
+    assert torch.allclose(token(tokens), token.out(read) + tokens.mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [(1, 1), (3, 2), (7, 7), (8, 8), (16, 9), (28, 28), (65, 33), (128, 128)])
