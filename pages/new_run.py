@@ -92,11 +92,10 @@ def choose_methods() -> dict[Choice, dict[str, Any]]:
 
 def method_knobs(card: MethodCard, preset: str) -> dict[str, Any]:
     """What a method is, and its knobs as the preset sets them."""
-    head = md(card.title) + (f" · {md(preset)}" if preset else "")
-    st.markdown(f"#### {head}" + (f" :gray[:small[{md(card.paper, 120)}]]" if card.paper else ""))
+    st.markdown("#### " + md(card.title) + (f" · {md(preset)}" if preset else ""))
     text = card.preset(preset).text if preset else ""
-    about = f"{card.summary} {text[:1].upper() + text[1:]}." if text else card.summary
-    st.caption(md(about, 600))
+    about = [card.paper and f"{card.paper}.", card.summary, text and f"{text[:1].upper()}{text[1:]}."]
+    st.caption(md(" ".join(part for part in about if part), 800))
     if not card.params:
         return {}
     return forms.knobs(card.params, f"new.method.{card.name}.{preset}", card.resolve({}, preset))
@@ -108,7 +107,7 @@ def choose_training() -> tuple[dict[str, Any], str]:
     defaults = forms.vars_of(Training())
     with st.container(border=True):
         st.subheader("Training", anchor=False)
-        left, right = st.columns([3, 1])
+        left, right = st.columns([2, 1])
         device = next(p for p in more if p.name == "device")
         values = forms.knobs(first, "new.training", defaults)
         seeds = left.text_input(
@@ -117,7 +116,7 @@ def choose_training() -> tuple[dict[str, Any], str]:
             "difference between methods means something only beside the spread over seeds.",
         )  # fmt: skip
         with right:
-            values |= forms.knobs([device], "new.training", defaults, columns=1)
+            values |= forms.knobs([device], "new.training", defaults)
         with st.expander("More training settings"):
             rest = [p for p in more if p.name not in ("seed", "device")]
             values |= forms.knobs(rest, "new.training", defaults)

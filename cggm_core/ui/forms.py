@@ -15,7 +15,7 @@ from cggm_core.config import TRAINING_PARAMS, RunConfig, Training
 from cggm_core.errors import ConfigError
 from cggm_core.ui.safe import md, plain
 
-MOST_SEEDS = 100
+MOST_SEEDS, CELL_WIDTH = 100, 150
 _TITLES = {"rho": "ρ (rho)", "lam": "λ (lam)", "lr": "learning rate (lr)"}
 # Free text on its card, because `cuda:N` has no end; these are what people take.
 _USUAL = {"device": ("auto", "cpu", "cuda", "mps")}
@@ -77,30 +77,28 @@ def _widget(param: Param, key: str, value: Value) -> Any:
     )
 
 
-def knobs(
-    params: Iterable[Param], prefix: str, values: Mapping[str, Value], columns: int = 4
-) -> dict[str, Any]:
-    """Widgets for several knobs: switches in a first row, the others in a grid; returns their values by name.
+def knobs(params: Iterable[Param], prefix: str, values: Mapping[str, Value]) -> dict[str, Any]:
+    """Widgets for several knobs: switches in a first row, the others in rows that wrap on a narrow page.
 
     Args:
         params: from a card.
         prefix: of the widgets' keys.
         values: shown at first.
-        columns: of the grid.
+
+    Returns:
+        What the widgets hold, by name.
     """
     listed = list(params)
-    switches = [p for p in listed if isinstance(p.default, bool)]
-    others = [p for p in listed if not isinstance(p.default, bool)]
     found: dict[str, Any] = {}
-    if switches:
-        with st.container(horizontal=True, gap="medium"):
-            for param in switches:
-                found[param.name] = knob(param, f"{prefix}.{param.name}", values[param.name])
-    for start in range(0, len(others), columns):
-        for cell, param in zip(st.columns(columns), others[start : start + columns], strict=False):
-            with cell:
-                found[param.name] = knob(param, f"{prefix}.{param.name}", values[param.name])
-    return {p.name: found[p.name] for p in listed}
+    for switches in (True, False):
+        row = [param for param in listed if isinstance(param.default, bool) is switches]
+        if not row:
+            continue
+        with st.container(horizontal=True, gap="medium" if switches else "small"):
+            for param in row:
+                with st.container(width="content" if switches else CELL_WIDTH, gap="small"):
+                    found[param.name] = knob(param, f"{prefix}.{param.name}", values[param.name])
+    return {param.name: found[param.name] for param in listed}
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -142,20 +142,20 @@ def column_config(infos: Sequence[RunInfo]) -> dict[str, Any]:
         "state": config.MultiselectColumn(
             "State", options=pills, color=[*(c for _, c in STATES.values()), *_MARKS.values()], width=118,
         ),
-        "name": config.TextColumn("Name", width=200),
+        "name": config.TextColumn("Name", width=180),
         "progress": config.ProgressColumn(
-            "Progress", format="%d%%", min_value=0.0, max_value=100.0, width=100,
+            "Progress", format="%d%%", min_value=0.0, max_value=100.0, width=95,
             help="Share of the planned steps that are done"),
         "val_score": config.NumberColumn(
-            "Score", format=number, width=70, help="Fused score on the validation split, newest epoch"),
+            "Score", format=number, width=65, help="Fused score on the validation split, newest epoch"),
         "best": config.NumberColumn(
-            "Best", format=number, width=70, help="Highest fused validation score of any epoch"),
+            "Best", format=number, width=65, help="Highest fused validation score of any epoch"),
         "unimodal": config.TextColumn(
             "Unimodal scores", width=220,
             help="Validation score of each modality's classifier, newest epoch"),
-        "dataset": config.TextColumn("Data set", width=120),
-        "method": config.TextColumn("Method", width=80),
-        "preset": config.TextColumn("Preset", width=80),
+        "dataset": config.TextColumn("Data set", width=105),
+        "method": config.TextColumn("Method", width=70),
+        "preset": config.TextColumn("Preset", width=70),
         "seed": config.NumberColumn("Seed", format="%d", width=55),
         "started": config.DatetimeColumn("Started", format="D MMM YYYY, HH:mm", width=140),
         "tags": config.ListColumn("Tags", width=120),

@@ -26,9 +26,16 @@ _RULES = """<style>
 [data-testid="stMetricValue"], [data-testid="stProgress"], td { font-variant-numeric: tabular-nums; }
 h1 { letter-spacing: -0.01em; padding-bottom: 0.25rem; }
 [data-testid="stCaptionContainer"] { max-width: 80ch; }
-[data-testid="stColumn"]:has(.st-key-new_run_summary) > div { position: sticky; top: 3.5rem; }
+[data-testid="stColumn"]:has(> * .st-key-new_run_summary) {
+  position: sticky; top: 4rem; align-self: flex-start;
+}
 :focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
-@media (max-width: 900px) {
+@media (max-width: 1000px) {
+  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] .st-key-new_run_summary) {
+    flex-wrap: wrap;
+  }
+  [data-testid="stColumn"]:has(~ [data-testid="stColumn"] .st-key-new_run_summary),
+  [data-testid="stColumn"]:has(> * .st-key-new_run_summary) { min-width: 100%; }
   [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
 }
 @media (prefers-reduced-motion: reduce) {
