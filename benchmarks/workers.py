@@ -1,8 +1,8 @@
 """Two workers at once against one after the other: `python benchmarks/workers.py`.
 
-Both ways start the same two trainings through the launcher, as the app does. Counted is training alone, from a
-run's first recorded step to its last, and beside it everything from the start of the first process to the end of
-the last. Budget: at once at least 1.6 times the throughput on two cores.
+Both ways start the same two trainings through the launcher, as the app does. Counted is training alone, from
+a run's first recorded step to its last, and beside it everything from the start of the first process to the end
+of the last. Budget: at once at least 1.6 times the throughput on two cores.
 """
 
 from __future__ import annotations

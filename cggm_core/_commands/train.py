@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import logging
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,8 @@ def run(given: argparse.Namespace) -> int:
     folder = resumed or _made(given.runs, config)
     note_launch(folder, own_identity())
     print(folder.name, flush=True)
-    _open_log(folder / LOG, given.worker)
-    return _train(prepared, folder, resumed is not None, given.worker)
+    with _logged(folder / LOG, given.worker):
+        return _train(prepared, folder, resumed is not None, given.worker)
 
 
 def _train(prepared: Prepared, folder: Path, resumed: bool, quiet: bool) -> int:
@@ -116,7 +117,8 @@ def _made(root: Path, config: RunConfig) -> Path:
     return root.resolve() / create_run(root, config.to_json())
 
 
-def _open_log(path: Path, redirect: bool) -> None:
+@contextlib.contextmanager
+def _logged(path: Path, redirect: bool) -> Iterator[None]:
     """Send what the program logs to the run's log, and with `redirect` whatever anything prints, too."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -130,6 +132,12 @@ def _open_log(path: Path, redirect: bool) -> None:
         os.dup2(handle, 2)
         os.close(handle)
         faulthandler.enable(2)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _said(sentence: str, code: int) -> int:

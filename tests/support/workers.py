@@ -87,8 +87,8 @@ def cli(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """`python -m cggm_core` as a person starts it."""
     return subprocess.run(
         [sys.executable, "-m", "cggm_core", *arguments],
-        capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
-        **{"cwd": PROJECT, **options},
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        **{"cwd": PROJECT, "timeout": PATIENCE, **options},
     )  # fmt: skip
 
 
