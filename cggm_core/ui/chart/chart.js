@@ -66,6 +66,7 @@ class Chart {
     this.traces = new Map();
     this.layout = {};
     this.ranges = {};
+    this.hidden = new Map();
     this.asked = 0;
     this.visible = true;
     this.dirty = false;
@@ -153,14 +154,18 @@ class Chart {
     if (!this.root.isConnected) return;
     const page = pageColours(this.root);
     const tones = this.last.tones[page.mode];
-    const data = [...this.traces.values()].map(({ style, arrays }) => ({ ...toned(style, tones), ...arrays }));
+    const data = [...this.traces.values()].map(({ style, arrays }) => ({
+      ...toned(style, tones), ...arrays, visible: this.hidden.get(style.uid) ?? true,
+    }));
     const layout = toned(this.layout, tones);
     layout.font = { ...layout.font, family: page.font };
     layout.hoverlabel = { ...layout.hoverlabel, bgcolor: page.background };
     layout.height = this.last.height;
     this.applyRanges(layout);
     const began = performance.now();
-    await Plotly.react(this.plot, data, layout, this.config(Plotly));
+    // The same object every time: Plotly builds the whole chart anew when it sees other settings.
+    this.settings ??= this.config(Plotly);
+    await Plotly.react(this.plot, data, layout, this.settings);
     this.plot.dataset.draws = 1 + Number(this.plot.dataset.draws ?? 0);
     this.plot.dataset.blockedMs = (performance.now() - began).toFixed(1);
     this.error.hidden = true;
@@ -190,7 +195,8 @@ class Chart {
     };
   }
 
-  // Ranges that a person chose are held here and put into every new layout; x ranges belong to the group.
+  // Ranges and hidden lines that a person chose are held here and put into every new figure, because Plotly's
+  // own memory (uirevision) knows neither linked charts nor views that move with the data. x belongs to the group.
   chosen() {
     return { ...this.ranges, ...(this.group ? this.group.ranges : {}) };
   }
@@ -207,6 +213,9 @@ class Chart {
   listen() {
     this.listening = true;
     this.plot.on("plotly_relayout", (change) => this.moved(change));
+    this.plot.on("plotly_restyle", () => {
+      for (const trace of this.plot.data) this.hidden.set(trace.uid, trace.visible ?? true);
+    });
     this.plot.on("plotly_doubleclick", () => this.reset());
   }
 

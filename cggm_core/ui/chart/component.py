@@ -42,7 +42,7 @@ def live_chart(
     """
     state = _state(key)
     drawn = screen.figure(spec, max_points=max_points)
-    data, state["sent"] = message(drawn, None if state["resend"] else state["sent"], state["session"])
+    data, state["sent"] = message(drawn, state["sent"], state["session"], whole=state["resend"])
     state["resend"] = False
     data |= {
         "script": _script_url(), "height": height, "link": link, "alt": spec.alt, "tones": theme.TONES,

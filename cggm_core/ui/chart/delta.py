@@ -36,13 +36,16 @@ class Sent:
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
-def message(drawn: Mapping[str, Any], before: Sent | None, session: str) -> tuple[dict[str, Any], Sent]:
+def message(
+    drawn: Mapping[str, Any], before: Sent | None, session: str, *, whole: bool = False
+) -> tuple[dict[str, Any], Sent]:
     """The message that brings a browser from `before` to `drawn`, and what it holds afterwards.
 
     Args:
         drawn: a figure of `screen.figure`; every trace has a uid of its own.
-        before: what was sent last, None to send everything.
+        before: what was sent last, None for the first message.
         session: a word that no other chart's versions carry.
+        whole: send everything, because the browser asked for it.
 
     Returns:
         `{"version", "base", "layout"?, "traces"?}`; `base` is None for everything, and equals `version`
@@ -51,13 +54,14 @@ def message(drawn: Mapping[str, Any], before: Sent | None, session: str) -> tupl
     layout = json.dumps(drawn["layout"], sort_keys=True, allow_nan=False)
     styles = {trace["uid"]: _style(trace) for trace in drawn["data"]}
     arrays = {trace["uid"]: (trace["x"], trace["y"]) for trace in drawn["data"]}
-    if before is not None and list(before.styles) != list(styles):
+    # Numbers never repeat, or a browser would take a whole figure for the message it holds already.
+    number = int(before.version.rsplit(":", 1)[1]) + 1 if before else 0
+    if whole or (before is not None and list(before.styles) != list(styles)):
         before = None
     traces = [_trace(uid, styles[uid], arrays[uid], before) for uid in styles]
     moved = before is None or layout != before.layout or any(len(trace) > 1 for trace in traces)
     if before is not None and not moved:
         return {"version": before.version, "base": before.version}, before
-    number = int(before.version.rsplit(":", 1)[1]) + 1 if before else 0
     version = f"{session}:{number}"
     made: dict[str, Any] = {"version": version, "base": before.version if before else None, "traces": traces}
     if before is None or layout != before.layout:
