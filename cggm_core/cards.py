@@ -71,7 +71,9 @@ class Param:
     def _range(self) -> str:
         """Allowed range in words, with a leading space; "" when open."""
         if self.low is not None and self.high is not None:
-            return f" {'above' if self.low_open else 'from'} {self.low:g} {'and up ' if self.low_open else ''}to {self.high:g}"
+            if self.low_open:
+                return f" above {self.low:g}, up to {self.high:g}"
+            return f" from {self.low:g} to {self.high:g}"
         if self.low is not None:
             return f" {'above' if self.low_open else 'at least'} {self.low:g}"
         return f" at most {self.high:g}" if self.high is not None else ""

@@ -55,7 +55,7 @@ def _literal(node: ast.expr, path: Path) -> Any:
                 return both[0] + both[1]
         case ast.Call(func=ast.Name(id=name)) if name in _CONSTRUCTORS:
             positional = [_literal(a, path) for a in node.args]
-            named = {cast(str, k.arg): _literal(k.value, path) for k in node.keywords if k.arg}
+            named = {k.arg: _literal(k.value, path) for k in node.keywords if k.arg}
             return _CONSTRUCTORS[name](*positional, **named)
     raise CardError(f"{path.name}:{node.lineno}: a card holds literals only, found {ast.unparse(node)[:80]!r}")
 

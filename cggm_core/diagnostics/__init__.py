@@ -1,0 +1,1 @@
+"""Diagnostics: one file each; each only looks."""

@@ -29,12 +29,14 @@ class GradientSnapshot(Diagnostic):
 
     def observe(self, step: Step) -> Observation:
         """One picture a kind and modality."""
-        pictures = [Picture("fused", "", step.head_gradient().detach())]
-        for modality, gradient in step.classifier_head_gradients.items():
-            pictures.append(Picture("classifier", modality, gradient))
-        for modality in step.modalities:
-            pictures.append(Picture("unimodal", modality, self._alone(step, modality)))
-        return Observation(pictures=tuple(pictures))
+        readers = step.classifier_head_gradients
+        return Observation(
+            pictures=(
+                Picture("fused", "", step.head_gradient().detach()),
+                *(Picture("classifier", m, readers[m]) for m in step.modalities),
+                *(Picture("unimodal", m, self._alone(step, m)) for m in step.modalities),
+            )
+        )
 
     @staticmethod
     def _alone(step: Step, modality: str) -> torch.Tensor:

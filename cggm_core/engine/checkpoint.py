@@ -43,5 +43,7 @@ def load(folder: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:  # torch raises half a dozen kinds for a file that is cut or is none
         raise DamagedRunError(f"the checkpoint of run {folder.name} cannot be read: {error!s:.200}") from error
     if state.get("format") != FORMAT:
-        raise DamagedRunError(f"the checkpoint of run {folder.name} has format {state.get('format')}, expected {FORMAT}")
+        raise DamagedRunError(
+            f"the checkpoint of run {folder.name} has format {state.get('format')}, expected {FORMAT}"
+        )
     return state

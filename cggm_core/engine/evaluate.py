@@ -21,10 +21,14 @@ def evaluate(
     """Loss, score, unimodal scores and the task's metrics over one split.
 
     Args:
-        model, readers: in whatever mode; the model is put back into it.
+        model: in whatever mode; it is put back into it.
+        readers: unimodal classifiers, or None.
+        task: gives loss, score and metrics.
         split: what is predicted; every sample counts once.
         prefix: `val_` or `test_`.
         batch: samples predicted together; changes speed, not results beyond rounding.
+        device: where the model is.
+        precision: number format of the forward pass.
 
     Returns:
         Values by key, on the host.

@@ -84,5 +84,3 @@ class UnimodalReaders:
         """Inverse of `state_dict`."""
         self.modules.load_state_dict(state["modules"])
         self.optimiser.load_state_dict(state["optimiser"])
-
-

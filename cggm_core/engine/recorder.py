@@ -33,12 +33,18 @@ class Recorder:
         self._waiting: list[tuple[int, int, int, Tensor, list[float]]] = []
 
     def step(
-        self, step: int, epoch: int, columns: tuple[MetricKey, ...], vector: Tensor, host: Mapping[MetricKey, float]
+        self,
+        step: int,
+        epoch: int,
+        columns: tuple[MetricKey, ...],
+        vector: Tensor,
+        host: Mapping[MetricKey, float],
     ) -> None:
         """Record one step.
 
         Args:
-            step, epoch: place of the row.
+            step: optimiser step, from 0.
+            epoch: pass over the data, from 0.
             columns: keys of `vector`.
             vector: `[len(columns)]` on the device; not changed afterwards.
             host: further numbers that are on the host already.

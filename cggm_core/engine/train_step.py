@@ -73,5 +73,3 @@ def _update(parts: Parts) -> None:
         nn.utils.clip_grad_norm_(parts.parameters, parts.clip)
     parts.precision.scaler.step(parts.optimiser)
     parts.precision.scaler.update()
-
-

@@ -55,7 +55,9 @@ def check_method(config: RunConfig, data: DataBundle) -> None:
     low, high = card.modalities
     count = len(data.modalities)
     if count < low or (high is not None and count > high):
-        raise CapabilityError(f"{card.title} works with {low} to {high or 'any number of'} modalities, {data.name} has {count}")
+        raise CapabilityError(
+            f"{card.title} works with {low} to {high or 'any number of'} modalities, {data.name} has {count}"
+        )
     if data.task.name not in card.tasks:
         raise CapabilityError(f"{card.title} is not sound for {data.task.name}; it is for: {', '.join(card.tasks)}")
     if missing := set(card.requires) - set(CAPABILITIES):
@@ -83,7 +85,7 @@ class Trainer:
         self.precision = Precision(settings.precision, self.device)
         self.task = make_task(data.task)
         seed_everything(settings.seed)
-        builder = catalog.load("model", config.model, ModelBuilder)(**config.model_params)  # type: ignore[call-arg]
+        builder = catalog.load("model", config.model, ModelBuilder)(**config.model_params)
         self.model = builder.build(data).to(self.device)
         self.parameters = encoder_parameters(self.model)
         self.readers = UnimodalReaders(self.model, self.task, settings, self.device) if readers else None
@@ -96,7 +98,8 @@ class Trainer:
         self.measuring = Measuring(self.parameters, self.device, readers=readers) if measure else None
         everything = [p for p in self.model.parameters() if p.requires_grad]
         self.parts = Parts(
-            self.method, self.optimiser, self.precision, everything, settings.gradient_clip, self.readers, self.measuring,
+            self.method, self.optimiser, self.precision, everything, settings.gradient_clip, self.readers,
+            self.measuring,
         )  # fmt: skip
 
     @property
@@ -152,7 +155,14 @@ class Trainer:
             return {}
         size = max(256, self.config.training.batch_size)
         return evaluate(
-            self.model, self.readers, self.task, self.data.splits[split], f"{split}_", size, self.device, self.precision
+            self.model,
+            self.readers,
+            self.task,
+            self.data.splits[split],
+            f"{split}_",
+            size,
+            self.device,
+            self.precision,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -82,7 +82,11 @@ def prepare(config: RunConfig) -> Prepared:
 
 
 def run(
-    prepared: Prepared, folder: Path, *, resume: bool = False, progress: Callable[[Progress], None] | None = None
+    prepared: Prepared,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Literal["finished", "stopped"]:
     """Train in this process until the end or until asked to stop.
 
@@ -213,7 +217,12 @@ class _Worker:
         looker = catalog.load("diagnostic", "gradient_snapshot", Diagnostic)()
         for picture in looker.observe(step).pictures:
             self._writer.snapshot(
-                step.index, 0, picture.kind, picture.modality, picture.array.float().cpu().numpy(), picture.data
+                step.index,
+                0,
+                picture.kind,
+                picture.modality,
+                picture.array.float().cpu().numpy(),
+                picture.data,
             )
         self._writer.event(step.index, "snapshot taken", "gradients of this step's batch kept")
 
@@ -237,7 +246,11 @@ class _Worker:
         try:
             checkpoint.save(
                 self._folder,
-                {"trainer": self._trainer.state_dict(), "handled": self._handled, "threads": torch.get_num_threads()},
+                {
+                    "trainer": self._trainer.state_dict(),
+                    "handled": self._handled,
+                    "threads": torch.get_num_threads(),
+                },
             )
         except OSError as error:
             self._writer.event(self._trainer.place.step, "warning", f"checkpoint not written: {error}")

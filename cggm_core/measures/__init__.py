@@ -1,0 +1,1 @@
+"""Pure tensor functions: the one definition of everything that is measured."""

@@ -15,7 +15,8 @@ def share_of_others(gain: Tensor, previous: Tensor, scores: Tensor, before: Tens
     Args:
         gain: change of each modality's score, `[m]`.
         previous: c of the step before, kept where the quotient is undefined, `[m]`.
-        scores, before: the scores the gain is made of, `[m]`; they say how large rounding can be.
+        scores: of this step, `[m]`; with those before they say how large rounding can be.
+        before: scores of the step before, `[m]`.
 
     Returns:
         c, `[m]`, summing to M - 1 where defined, each of any sign and size; and a boolean scalar: undefined,

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-def head_gradient(
-    head: nn.Linear | nn.Conv2d, fused: Tensor, logit_gradient: Tensor | None, loss: Tensor
-) -> Tensor:
+def head_gradient(head: nn.Linear | nn.Conv2d, fused: Tensor, logit_gradient: Tensor | None, loss: Tensor) -> Tensor:
     """Gradient of the loss by the last layer's weight, differentiable by everything before it.
 
     For a linear head the chain rule has a closed form, G = (dL/dz)^T h, so no second backward through
@@ -29,14 +27,12 @@ def head_gradient(
     Reference: Guo et al., Eq. 10; closed form: our derivation, checked against autograd in the tests.
     """
     if logit_gradient is None:
-        (gradient,) = torch.autograd.grad(loss, head.weight, create_graph=True)
-        return gradient
+        return torch.autograd.grad(loss, head.weight, create_graph=True)[0]
     z, h = logit_gradient.float(), fused.float()
     if isinstance(head, nn.Linear):
         return z.flatten(0, -2).T @ h.flatten(0, -2)  # (C, n) x (n, d) -> (C, d)
     if head.kernel_size != (1, 1) or head.groups != 1:
-        (gradient,) = torch.autograd.grad(loss, head.weight, create_graph=True)
-        return gradient
+        return torch.autograd.grad(loss, head.weight, create_graph=True)[0]
     return torch.einsum("bohw,bchw->oc", z, h)[:, :, None, None]
 
 
@@ -52,7 +48,9 @@ def cosines(first: Tensor, others: Tensor) -> Tensor:
     """
     dots = others @ first
     norms = torch.linalg.vector_norm(others, dim=1) * torch.linalg.vector_norm(first)
-    return torch.where(norms > 0, dots / norms.clamp_min(torch.finfo(norms.dtype).tiny), torch.zeros_like(dots)).clamp(-1, 1)
+    return torch.where(norms > 0, dots / norms.clamp_min(torch.finfo(norms.dtype).tiny), torch.zeros_like(dots)).clamp(
+        -1, 1
+    )
 
 
 def pair_cosines(vectors: Tensor) -> Tensor:
@@ -67,7 +65,8 @@ def pair_cosines(vectors: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     unit = vectors / norms.clamp_min(torch.finfo(vectors.dtype).tiny)
     rows, columns = torch.triu_indices(len(vectors), len(vectors), 1, device=vectors.device)
-    return (unit @ unit.T)[rows, columns].clamp(-1, 1)
+    found: Tensor = (unit @ unit.T)[rows, columns].clamp(-1, 1)
+    return found
 
 
 def direction_loss(coefficients: Tensor, cosine: Tensor) -> Tensor:

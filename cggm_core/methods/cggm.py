@@ -25,10 +25,12 @@ CARD = MethodCard(
     summary="Scales each encoder's gradient by how little its classifier gained, and turns the fused gradient "
     "towards the classifiers' gradients.",
     params=(
-        Param("variant", "paper", text="which reading of the method is computed", choices=("paper", "released", "stable")),
-        Param("rho", 1.3, 0.0, 100.0, "scale of the coefficient: towards 0 encoders stand still, above 1 they speed up; "
-              "with M modalities the mean coefficient is rho (M-1)/M (stable: rho)", live=True, low_open=True),
-        Param("lam", 0.15, 0.0, 100.0, "weight of the direction loss: 0 is none; far above 1 the task is forgotten", live=True),
+        Param("variant", "paper", text="which reading of the method is computed",
+              choices=("paper", "released", "stable")),
+        Param("rho", 1.3, 0.0, 100.0, "scale of the coefficient: towards 0 encoders stand still, above 1 they speed "
+              "up; with M modalities the mean coefficient is rho (M-1)/M (stable: rho)", live=True, low_open=True),
+        Param("lam", 0.15, 0.0, 100.0, "weight of the direction loss: 0 is none; far above 1 the task is forgotten",
+              live=True),
         Param("magnitude", True, text="scale the encoders' gradients by B", live=True),
         Param("direction", True, text="add lam times the direction loss", live=True),
         Param("span", 50, 2, 100_000, "stable only: steps over which scores are smoothed; 2 is as noisy as a batch, "
@@ -48,8 +50,8 @@ CARD = MethodCard(
     reports=("score_gain", "direction_loss", "direction_weight", "coefficient_undefined", "weight_cosine"),
     neutral={"magnitude": False, "direction": False},
     cost="classifiers on each modality's features, forward and backward",
-    departs="paper: L_gm of the same step (Eq. 13, not Algorithm 1), last layer's weight only; released: cosine of weights, "
-    "L_gm of the step before, no rho inside it, 1e-8 in the denominator, projections unscaled",
+    departs="paper: L_gm of the same step (Eq. 13, not Algorithm 1), last layer's weight only; released: cosine of "
+    "weights, L_gm of the step before, no rho inside it, 1e-8 in the denominator, projections unscaled",
 )  # fmt: skip
 
 
@@ -67,14 +69,10 @@ class Cggm(BalanceMethod):
 
     def setup(self, context: MethodContext) -> None:
         """State before the first step: scores 0 (Eq. 6), coefficients 1."""
-        m, kind = len(context.model.modalities), {"device": context.device, "dtype": context.measure_dtype}
+        zero = torch.zeros(len(context.model.modalities), device=context.device, dtype=context.measure_dtype)
         self.state = {
-            "scores": torch.zeros(m, **kind),  # type: ignore[arg-type]
-            "shares": torch.ones(m, **kind),  # type: ignore[arg-type]
-            "fast": torch.zeros(m, **kind),  # type: ignore[arg-type]
-            "slow": torch.zeros(m, **kind),  # type: ignore[arg-type]
-            "noise": torch.zeros((), **kind),  # type: ignore[arg-type]
-        }
+            "scores": zero, "shares": torch.ones_like(zero), "fast": zero, "slow": zero, "noise": zero.sum(),
+        }  # fmt: skip
         self.steps = 0
         self.stale: dict[str, Tensor] = {}
 
@@ -115,7 +113,11 @@ class Cggm(BalanceMethod):
         state = self.state
         if variant == "stable":
             gain, noise = self._smoothed_gain(scores)
-            return gain, share_of_others_stable(gain, noise), torch.zeros((), device=scores.device, dtype=torch.bool)
+            return (
+                gain,
+                share_of_others_stable(gain, noise),
+                torch.zeros((), device=scores.device, dtype=torch.bool),
+            )
         gain = scores - state["scores"]
         if variant == "released":
             shares = share_of_others_released(gain)

@@ -112,8 +112,12 @@ def encoder_parameters(model: MultimodalModel) -> dict[str, list[nn.Parameter]]:
     owner: dict[int, str] = {}
     for modality, parameters in found.items():
         if not parameters:
-            raise CapabilityError(f"modality {modality!r} has no trainable parameter of its own: a coefficient would scale nothing")
+            raise CapabilityError(
+                f"modality {modality!r} has no trainable parameter of its own: a coefficient would scale nothing"
+            )
         for parameter in parameters:
             if (other := owner.setdefault(id(parameter), modality)) != modality:
-                raise CapabilityError(f"modalities {other!r} and {modality!r} share a parameter: it would be scaled twice")
+                raise CapabilityError(
+                    f"modalities {other!r} and {modality!r} share a parameter: it would be scaled twice"
+                )
     return found

@@ -230,5 +230,3 @@ class Step:
                 self.readings[MetricKey(metric, modality)] = one.detach()
         else:
             self.readings[MetricKey(metric)] = value.detach() if isinstance(value, Tensor) else value
-
-

@@ -16,7 +16,7 @@ DIAGNOSTICS = catalog.all_cards("diagnostic")
 @pytest.mark.parametrize("name", DIAGNOSTICS)
 def test_card_read_from_the_file_equals_the_imported_one(name: str) -> None:
     card = DIAGNOSTICS[name]
-    assert catalog.module("diagnostic", name).CARD == card
+    assert card == catalog.module("diagnostic", name).CARD
     assert set(card.requires) <= set(CAPABILITIES)
     assert set(card.reports) <= set(METRICS)
 
@@ -39,7 +39,9 @@ def test_looking_at_every_step_changes_no_bit(name: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("parts", [{"measure": False}, {"measure": False, "readers": False}])
-def test_joint_training_has_the_same_bits_without_measuring_and_without_classifiers(parts: dict[str, bool]) -> None:
+def test_joint_training_has_the_same_bits_without_measuring_and_without_classifiers(
+    parts: dict[str, bool],
+) -> None:
     config = tiny_config(**{"model.dropout": 0.2})
     full, bare = trained(config)[0], Trainer(config, tiny_data(config), **parts)
     bare.fit()

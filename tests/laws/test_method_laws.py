@@ -38,7 +38,7 @@ def config_of(name: str, preset: str = "", modalities: int = 3, **given: Any) ->
 
 @pytest.mark.parametrize("name", METHODS)
 def test_card_read_from_the_file_equals_the_imported_one(name: str) -> None:
-    assert catalog.module("method", name).CARD == METHODS[name]
+    assert METHODS[name] == catalog.module("method", name).CARD
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -77,7 +77,8 @@ def test_reports_stay_inside_their_declared_bounds(name: str, preset: str) -> No
     for row in trained(config_of(name, preset))[1].steps.values():
         for key, value in row.items():
             low, high = METRICS[key.metric].bounds
-            assert (low is None or value >= low) and (high is None or value <= high), str(key)
+            assert low is None or value >= low, str(key)
+            assert high is None or value <= high, str(key)
 
 
 @pytest.mark.parametrize(("name", "preset"), SETTINGS)
@@ -122,7 +123,7 @@ def test_resumed_equals_uninterrupted(name: str, preset: str, stop: int, tmp_pat
 @pytest.mark.parametrize("name", METHODS)
 def test_leaves_no_hooks_behind(name: str) -> None:
     for module in trained(config_of(name))[0].model.modules():
-        assert not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+        assert not {**module._forward_hooks, **module._forward_pre_hooks, **module._backward_hooks}
 
 
 def small_world(name: str, preset: str, data: DataBundle, granted: frozenset[str]) -> list[dict[MetricKey, float]]:
@@ -137,9 +138,7 @@ def small_world(name: str, preset: str, data: DataBundle, granted: frozenset[str
     optimiser = build_optimiser(model.parameters(), settings, 0.05)
     guarded = granted != frozenset(CAPABILITIES)
     measuring = None if guarded else Measuring(parameters, device, readers=True)
-    parts = Parts(
-        method, optimiser, Precision("float32", device), list(model.parameters()), 0.0, readers, measuring
-    )
+    parts = Parts(method, optimiser, Precision("float32", device), list(model.parameters()), 0.0, readers, measuring)
     for index, samples in enumerate(torch.arange(128).split(16)):
         step = Step(index, 0, take(data.splits["train"], samples, device), model, task, parameters, granted)
         train_step(step, parts)

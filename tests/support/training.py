@@ -131,8 +131,7 @@ class SumFusion(MultimodalModel):
 def reordered(data: DataBundle, names: tuple[str, ...]) -> DataBundle:
     """The same data with its modalities in another order."""
     splits = {
-        key: Split({m: split.inputs[m] for m in names}, split.target, split.ids)
-        for key, split in data.splits.items()
+        key: Split({m: split.inputs[m] for m in names}, split.target, split.ids) for key, split in data.splits.items()
     }
     specs = {m: data.modalities[m] for m in names}
     return DataBundle(data.name, TaskSpec(data.task.name, data.task.outputs), specs, splits, data.fingerprint)
