@@ -25,7 +25,7 @@ CARD = PageCard(
 )
 
 TABLE, ORDER, CHOSEN, DRAWN = "runs.table", "runs.order", "runs.chosen", "runs.drawn"
-LIVE_SECONDS, IDLE_SECONDS = 2.0, 10.0
+LIVE_SECONDS, IDLE_SECONDS, FEW_RUNS = 2.0, 10.0, 300
 TABLE_ROWS = 18
 
 
@@ -43,10 +43,21 @@ def filters(infos: Sequence[RunInfo]) -> runs_table.Filter:
         tuple(cell.multiselect(label, options, key=key, bind="query-params", placeholder="Any"))
         for cell, (label, key, options) in zip(cells[1:4], choices, strict=True)
     ]
-    archived = cells[4].toggle(
-        "Archived", key="archived", bind="query-params", help="Also list archived runs"
-    )
+    archived = cells[4].toggle("Archived", key="archived", bind="query-params", help="Also list archived runs")
     return runs_table.Filter(text, *picked, archived)
+
+
+def listed(wanted: runs_table.Filter) -> list[RunInfo]:
+    """The runs that fit the filters, as they stand now."""
+    return [info for info in session.catalogue().runs() if wanted.takes(info)]
+
+
+def counted(infos: Sequence[RunInfo], chosen: Sequence[str]) -> str:
+    """How many runs are listed and chosen, in words."""
+    if not chosen:
+        return f"{len(infos)} runs. Tick rows to open, compare or describe them."
+    samples = sum(info.sample for info in infos if info.id in chosen)
+    return f"{len(chosen)} of {len(infos)} chosen" + (f"; {samples} sample, read-only." if samples else ".")
 
 
 def note_selection() -> None:
@@ -59,7 +70,7 @@ def note_selection() -> None:
 def table(wanted: runs_table.Filter) -> None:
     """The table itself; drawn again by its own timer, without the rest of the page."""
     with sentences():
-        infos = [info for info in session.catalogue().runs() if wanted.takes(info)]
+        infos = listed(wanted)
         if not infos:
             st.info("No run fits these filters. Clear one to see more.", icon=":material/filter_alt_off:")
             st.session_state[CHOSEN] = []
@@ -76,13 +87,14 @@ def table(wanted: runs_table.Filter) -> None:
             height=36 * (min(len(infos), TABLE_ROWS) + 1) + 2, row_height=36, lazy=False,
             alt=f"{len(infos)} runs with state, progress and scores",
         )  # fmt: skip
+        st.caption(counted(infos, st.session_state[CHOSEN]))
     if st.session_state[CHOSEN] != st.session_state[DRAWN]:
         # The buttons above the table stand outside this fragment and must follow the selection.
         st.session_state[DRAWN] = st.session_state[CHOSEN]
         st.rerun()
 
 
-def actions(infos: Sequence[RunInfo], shown: Sequence[RunInfo]) -> None:
+def actions(infos: Sequence[RunInfo], wanted: runs_table.Filter) -> None:
     """What can be done with the chosen runs."""
     own = [info for info in infos if not info.sample]
     one = infos[0] if len(infos) == 1 else None
@@ -104,16 +116,9 @@ def actions(infos: Sequence[RunInfo], shown: Sequence[RunInfo]) -> None:
         if st.button("Delete", icon=":material/delete:", disabled=not own, help="Move to the trash"):
             confirm_trash(own)
         st.download_button(
-            "CSV", lambda: runs_table.to_csv(infos or shown), "runs.csv", "text/csv", on_click="ignore",
+            "CSV", lambda: runs_table.to_csv(infos or listed(wanted)), "runs.csv", "text/csv", on_click="ignore",
             icon=":material/download:", help="The chosen runs as a table, or all that are listed",
         )  # fmt: skip
-        samples = len(infos) - len(own)
-        note = (
-            f"{len(infos)} of {len(shown)} chosen"
-            if infos
-            else f"{len(shown)} runs; tick rows to act on them"
-        )
-        st.caption(note + (f"; {samples} sample, read-only" if samples else ""))
     if one is not None:
         details(one)
 
@@ -237,14 +242,13 @@ def page() -> None:
         st.caption("These runs came with the lab and are read-only. Your own runs will stand above them.")
     wanted = filters(infos)
     bar = st.container()
-    living = any(info.state not in ENDED for info in infos)
+    often = len(infos) <= FEW_RUNS or any(info.state not in ENDED for info in infos)
     st.session_state[DRAWN] = st.session_state.get(CHOSEN, [])
-    st.fragment(table, run_every=LIVE_SECONDS if living else IDLE_SECONDS)(wanted)
-    shown = [info for info in infos if wanted.takes(info)]
+    st.fragment(table, run_every=LIVE_SECONDS if often else IDLE_SECONDS)(wanted)
     chosen = st.session_state[CHOSEN]
     by_id = {info.id: info for info in infos}
     with bar:
-        actions([by_id[run_id] for run_id in chosen if run_id in by_id], shown)
+        actions([by_id[run_id] for run_id in chosen if run_id in by_id], wanted)
     trash_shelf()
 
 

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+# A page opened by its own address looks for the server beside itself first, and finds it at the root.
+EXPECTED = ("/_stcore/health", "/_stcore/host-config")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; without one the test is skipped, or fails where CGGM_REQUIRE_BROWSER=1 asks for it."""
+    named = os.environ.get("CGGM_CHROMIUM", "")
+    found = named if Path(named).is_file() else next(filter(None, map(shutil.which, BROWSERS)), "")
+    if not found:
+        said = "no Chromium found; install one, or name it in CGGM_CHROMIUM"
+        if os.environ.get("CGGM_REQUIRE_BROWSER") == "1":
+            pytest.fail(said)
+        pytest.skip(said)
+    return found
+
+
+@pytest.fixture(scope="session")
+def driver(chromium: str) -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """Where screenshots are kept."""
+    folder = Path(os.environ.get("CGGM_ARTIFACTS") or ROOT / "artifacts") / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def served(runs: Path, log: Path) -> Iterator[str]:
+    """The app over a folder of runs, on a free port; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "CGGM_RUNS": str(runs)}, stdout=output, stderr=output
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                break
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Watched:
+    """A page with everything it complained of and every foreign host it asked for."""
+
+    def __init__(self, browser: Any, address: str, *, size: tuple[int, int] = (1440, 900), scheme: str = "light"):
+        self.address = address
+        self.complaints: list[str] = []
+        self.foreign: list[str] = []
+        self.context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        self.context.set_default_timeout(60_000)
+        self.page = self.context.new_page()
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url))
+
+    def open(self, path: str = "/") -> Any:
+        """Go to an address of the app and wait until a page has drawn its title."""
+        self.page.goto(self.address + path)
+        self.page.wait_for_selector("h1")
+        return self.page
+
+    def settled(self) -> None:
+        """Wait until the script of the page has ended."""
+        self.page.wait_for_timeout(300)
+        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+
+    def check(self) -> None:
+        """Nothing failed, nothing was said on the console, nothing foreign was asked for."""
+        assert self.page.locator("[data-testid=stException]").count() == 0
+        assert self.complaints == []
+        assert self.foreign == []
+
+    def close(self) -> None:
+        self.context.close()
+
+    def _heard(self, message: Any) -> None:
+        place = urlparse(message.location.get("url", "")).path
+        if message.type == "error" and not place.endswith(EXPECTED):
+            self.complaints.append(f"{message.text} ({place})")
+
+    def _asked(self, url: str) -> None:
+        if url.startswith(("http", "ws")) and urlparse(url).hostname != "127.0.0.1":
+            self.foreign.append(url)
