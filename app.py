@@ -10,6 +10,4 @@ from starlette.middleware import Middleware
 
 from cggm_core.ui.headers import KeepToItself
 
-app = st.App(
-    Path(__file__).resolve().parent / "cggm_core" / "ui" / "frame.py", middleware=[Middleware(KeepToItself)]
-)
+app = st.App(Path(__file__).resolve().parent / "cggm_core" / "ui" / "frame.py", middleware=[Middleware(KeepToItself)])

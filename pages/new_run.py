@@ -63,9 +63,7 @@ def choose_model() -> tuple[str, dict[str, Any], ModelCard]:
     cards: dict[str, ModelCard] = catalog.all_cards("model")
     with st.container(border=True):
         st.subheader("Model", anchor=False)
-        name = st.selectbox(
-            "Model", list(cards), key="new.model", format_func=lambda n: f"{n} · {cards[n].title}"
-        )
+        name = st.selectbox("Model", list(cards), key="new.model", format_func=lambda n: f"{n} · {cards[n].title}")
         card = cards[name]
         st.caption(md(card.summary, 400))
         values = {}

@@ -74,9 +74,7 @@ def _checked(config_json: str, stamp: tuple[int, ...]) -> Verdict:
                 env=worker_environment(os.environ), check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return Verdict(
-                f"the check took longer than {CHECK_SECONDS:g} s and was ended; is the file very large?"
-            )
+            return Verdict(f"the check took longer than {CHECK_SECONDS:g} s and was ended; is the file very large?")
     try:
         answer = json.loads(done.stdout)
     except ValueError:

@@ -67,9 +67,7 @@ def _widget(param: Param, key: str, value: Value) -> Any:
         if not choices:
             return st.text_input(label, value=str(value), key=key, help=about)
         index = choices.index(str(value)) if value in choices else 0
-        return st.selectbox(
-            label, choices, index=index, key=key, help=about, accept_new_options=not param.choices
-        )
+        return st.selectbox(label, choices, index=index, key=key, help=about, accept_new_options=not param.choices)
     if isinstance(param.default, int):
         return st.number_input(label, value=int(value), step=1, key=key, help=about)
     return st.number_input(
@@ -114,9 +112,7 @@ def parse_seeds(text: str) -> list[int]:
             raise ConfigError(f"seeds must be whole numbers such as 0, 1, 2 or 0-4, not {part[:40]!r}")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= MOST_SEEDS:
-            raise ConfigError(
-                f"seeds {part!r} must go upwards and hold at most {MOST_SEEDS} numbers, for example 0-4"
-            )
+            raise ConfigError(f"seeds {part!r} must go upwards and hold at most {MOST_SEEDS} numbers, for example 0-4")
         seeds += range(first, last + 1)
     unique = list(dict.fromkeys(seeds))
     if not 1 <= len(unique) <= MOST_SEEDS:
@@ -129,18 +125,14 @@ def misfit(dataset: DatasetCard | None, model: ModelCard, method: MethodCard) ->
     if dataset is None:
         return ""
     if dataset.task not in model.tasks:
-        return (
-            f"{model.title} has no head for {dataset.task}, the task of {dataset.title}; choose another model"
-        )
+        return f"{model.title} has no head for {dataset.task}, the task of {dataset.title}; choose another model"
     if dataset.task not in method.tasks:
         return f"{method.title} is not sound for {dataset.task}; choose another method or data set"
     fewest, most = method.modalities
     count = len(dataset.modalities)
     if count and (count < fewest or (most is not None and count > most)):
         wanted = f"{fewest} or more" if most is None else f"{fewest} to {most}"
-        return (
-            f"{method.title} takes {wanted} modalities, {dataset.title} has {count}; choose another data set"
-        )
+        return f"{method.title} takes {wanted} modalities, {dataset.title} has {count}; choose another data set"
     return ""
 
 

@@ -21,9 +21,7 @@ SIDEBAR_WIDTH = 208
 def pages() -> dict[str, list[st.Page]]:
     """Every page under `pages/` by section, in the order of the cards; the first one is the start page."""
     folder = catalog.FOLDERS["page"][0]
-    cards: list[PageCard] = sorted(
-        catalog.all_cards("page").values(), key=lambda card: (card.order, card.name)
-    )
+    cards: list[PageCard] = sorted(catalog.all_cards("page").values(), key=lambda card: (card.order, card.name))
     sections: dict[str, list[st.Page]] = defaultdict(list)
     known: dict[str, st.Page] = {}
     for card in cards:

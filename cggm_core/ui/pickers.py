@@ -61,9 +61,7 @@ def pick_run(key: str, label: str = "Run") -> RunInfo | None:
     )  # fmt: skip
     if run_id is None:
         if unknown:
-            st.warning(
-                f"There is no run {md(asked, 40)} here; choose another one.", icon=":material/search_off:"
-            )
+            st.warning(f"There is no run {md(asked, 40)} here; choose another one.", icon=":material/search_off:")
         return None
     st.session_state[_LAST] = run_id
     if asked != run_id:

@@ -45,9 +45,7 @@ def _panel() -> None:
         jobs = state.jobs[-SHOWN_JOBS:]
         counts = [f"{state.count(name)} {name}" for name in _STATES if state.count(name)]  # type: ignore[arg-type]
         st.subheader("Queue", anchor=False)
-        st.caption(
-            f"{', '.join(counts) or 'empty'}; {state.slots} at once. It goes on when this page is closed."
-        )
+        st.caption(f"{', '.join(counts) or 'empty'}; {state.slots} at once. It goes on when this page is closed.")
         open_jobs = [job for job in state.jobs if job.state in OPEN]
         if open_jobs and not state.at_work:
             st.warning("Jobs wait and no process works on them.", icon=":material/hourglass_disabled:")

@@ -190,9 +190,7 @@ def to_csv(infos: Sequence[RunInfo]) -> bytes:
 
 
 def _row(info: RunInfo, found: list[str]) -> dict[str, Any]:
-    marks = [
-        mark for mark, on in ((SAMPLE, info.sample), (ARCHIVED, info.archived), (PINNED, info.pinned)) if on
-    ]
+    marks = [mark for mark, on in ((SAMPLE, info.sample), (ARCHIVED, info.archived), (PINNED, info.pinned)) if on]
     row: dict[str, Any] = {
         "state": [STATES[state_of(info)][0], *marks],
         "name": plain(info.name, 120) or info.id[-8:],

@@ -76,9 +76,7 @@ def living(root: Path, steps: int = 25, seconds: float = 120.0) -> tuple[str, su
     """A run that a second process is writing; end that process when done with it."""
     run_id = create_run(root, config(name="living").to_json())
     here = str(Path(__file__).parents[2])
-    code = SECOND_PROCESS.format(
-        here=here, folder=str(run_folder(root, run_id)), steps=steps, seconds=seconds
-    )
+    code = SECOND_PROCESS.format(here=here, folder=str(run_folder(root, run_id)), steps=steps, seconds=seconds)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=here)
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"

@@ -80,12 +80,8 @@ def test_page_opens_on_a_sample_run(page: str, samples: Path, open_page: Open) -
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize(
-    "address", ["nothing", "../../etc", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "%2e%2e", "a,b,,c" * 500]
-)
-def test_page_answers_an_address_that_names_no_run(
-    page: str, address: str, root: Path, open_page: Open
-) -> None:
+@pytest.mark.parametrize("address", ["nothing", "../../etc", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "%2e%2e", "a,b,,c" * 500])
+def test_page_answers_an_address_that_names_no_run(page: str, address: str, root: Path, open_page: Open) -> None:
     making.finished(root)
     assert sound(open_page(page, run=address, runs=address))
 

@@ -62,9 +62,7 @@ def test_a_score_that_is_no_number_is_not_shown() -> None:
     assert pd.isna(row["best"])
 
 
-@pytest.mark.parametrize(
-    "config", [{"dataset": 3, "training": {"seed": "x"}}, {"training": [1]}, {"method": None}]
-)
+@pytest.mark.parametrize("config", [{"dataset": 3, "training": {"seed": "x"}}, {"training": [1]}, {"method": None}])
 def test_a_foreign_configuration_does_no_harm(config: dict[str, object]) -> None:
     assert len(runs_table.frame([info(config=config)])) == 1
 

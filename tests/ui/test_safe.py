@@ -21,9 +21,7 @@ PIECES = st.sampled_from(
      "->", "<->", "--", ">=", "# ", "- ", "1. ", "> ", "```", "|", "\n", "\t",
      "    ", "\u202e", "\u2060", "\x00", "\\", "&amp;", "*", "_", "~~", "[a]: b", "---", "===", "<!--"]
 )  # fmt: skip
-TEXTS = st.one_of(
-    st.text(max_size=300), st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=30).map("".join)
-)
+TEXTS = st.one_of(st.text(max_size=300), st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=30).map("".join))
 
 
 def unescaped(text: str) -> str:
