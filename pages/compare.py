@@ -111,9 +111,7 @@ def curves(by_name: Members, key: MetricKey) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         axis: Axis = (
             "epoch"
-            if st.segmented_control(
-                "Align by", ["step", "epoch"], default="step", key="compare.axis", required=True
-            )
+            if st.segmented_control("Align by", ["step", "epoch"], default="step", key="compare.axis", required=True)
             == "epoch"
             else "step"
         )
@@ -140,9 +138,7 @@ def curves(by_name: Members, key: MetricKey) -> None:
     )  # fmt: skip
 
 
-def line_of(
-    info: RunInfo, key: MetricKey, axis: Axis, half_life: float
-) -> tuple[FloatArray, FloatArray, int]:
+def line_of(info: RunInfo, key: MetricKey, axis: Axis, half_life: float) -> tuple[FloatArray, FloatArray, int]:
     """One run's curve on the axis, smoothed over every step, then thinned evenly; rows there were if thinned."""
     step, epoch, value = recorded(info.id, session.reader(info.id).change_token(), key)
     per_epoch = info.steps / info.epochs if info.steps > 0 and info.epochs > 0 else 0.0
@@ -155,9 +151,7 @@ def line_of(
 
 
 @st.cache_data(show_spinner=False, max_entries=300, scope="session")
-def recorded(
-    run_id: str, token: tuple[int, ...], key: MetricKey
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def recorded(run_id: str, token: tuple[int, ...], key: MetricKey) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Steps, epochs and values of a series; `token` makes a changed run be read again."""
     series = session.reader(run_id).series([key])[key]
     return series.step, series.epoch, series.value
@@ -176,7 +170,8 @@ def scores(by_name: Members) -> None:
             st.caption("No finished run records a validation or test score.")
             return
         st.dataframe(score_frame(table), hide_index=True, key="compare.scores", column_config=_NUMBERS,
-                     placeholder="", height=min(600, 37 + 35 * sum(map(len, table.rows.values()))), alt="Final scores by configuration")  # fmt: skip
+                     placeholder="", height=min(600, 37 + 35 * sum(map(len, table.rows.values()))), 
+                     alt="Final scores by configuration")  # fmt: skip
         st.caption(verdict(table))
         with st.container(horizontal=True):
             st.download_button("LaTeX", to_latex(table), "cggm-scores.tex", "text/x-tex", on_click="ignore",
@@ -205,9 +200,7 @@ def score_table(by_name: Members) -> ScoreTable:
             # Two runs of one seed count once each in the mean, but a pair needs one run a seed.
             pair = None if name == baseline else comparison.paired(own, pinned)
             cells.append(
-                Cell(
-                    comparison.sample([info.summary[key].last for info in runs if key in info.summary]), pair
-                )
+                Cell(comparison.sample([info.summary[key].last for info in runs if key in info.summary]), pair)
             )
         rows[name] = tuple(cells)
     return ScoreTable(columns, rows, baseline)
@@ -265,9 +258,7 @@ def settings(by_name: Members) -> None:
         if len(by_name) < 2:
             st.caption("One configuration: there is nothing to differ from.")
             return
-        apart = comparison.differences(
-            {name: runs[0].config for name, runs in by_name.items()}, ("training.seed",)
-        )
+        apart = comparison.differences({name: runs[0].config for name, runs in by_name.items()}, ("training.seed",))
         if not apart:
             st.caption("The configurations agree in every setting.")
             return

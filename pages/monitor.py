@@ -14,7 +14,7 @@ from cggm_core.figures import dynamics
 from cggm_core.store import ENDED, LOG, Event, RunInfo
 from cggm_core.ui import controls, session
 from cggm_core.ui.live import LiveRun
-from cggm_core.ui.panels import figure_card
+from cggm_core.ui.panels import PANEL_HEIGHT, figure_card
 from cggm_core.ui.pickers import pick_run
 from cggm_core.ui.safe import md, plain, sentences
 
@@ -158,9 +158,7 @@ def explain(info: RunInfo) -> None:
         )  # fmt: skip
         controls.resume_button(info)
     elif info.state == "stopped":
-        st.info(
-            f"Stopped before its planned end{f': {reason}' if reason else ''}.", icon=":material/stop_circle:"
-        )
+        st.info(f"Stopped before its planned end{f': {reason}' if reason else ''}.", icon=":material/stop_circle:")
         controls.resume_button(info)
     elif info.state == "paused":
         st.info("Paused: the worker keeps everything in memory and waits.", icon=":material/pause_circle:")
@@ -175,7 +173,7 @@ def figures(run_id: str) -> None:
         if live.info.damaged:
             return
         st.session_state["monitor.sent"] = draw(live, axis)
-        below(live)
+        log(live)
 
 
 def view_settings(live: LiveRun) -> Axis:
@@ -207,30 +205,33 @@ def draw(live: LiveRun, axis: Axis) -> int:
     link = f"{live.reader.run_id}:{axis}"
     sent = 0
     for start in range(0, len(specs), 2):
-        for column, spec in zip(st.columns(2, gap="small"), specs[start : start + 2], strict=False):
+        columns = st.columns(2, gap="small")
+        for column, spec in zip(columns, specs[start : start + 2], strict=False):
             with column:
                 sent += figure_card(spec, key=f"monitor.{spec.key}", link=link)
+    with columns[1] if len(specs) % 2 else st.container():
+        events(live)
     return sent
 
 
-def below(live: LiveRun) -> None:
-    """Events as a table, and the end of the worker's log."""
-    left, right = st.columns(2, gap="small")
-    with left.container(border=True):
+def events(live: LiveRun) -> None:
+    """Everything that happened, as a table."""
+    with st.container(border=True):
         st.markdown("**Events**")
-        if live.events:
-            st.dataframe(event_table(live.events), hide_index=True, height=260, key="monitor.events",
-                         alt="Events of the run, newest first")  # fmt: skip
-        else:
+        if not live.events:
             st.caption("Nothing has happened yet. Interventions, resumes and warnings are listed here.")
-    with right.container(border=True):
-        st.markdown("**Log of the worker**")
-        st.code(
-            log_tail(session.catalogue().folder(live.reader.run_id)),
-            language=None,
-            height=260,
-            wrap_lines=True,
-        )
+            return
+        st.dataframe(
+            event_table(live.events), hide_index=True, height=PANEL_HEIGHT, key="monitor.events",
+            alt="Events of the run, newest first",
+        )  # fmt: skip
+
+
+def log(live: LiveRun) -> None:
+    """The end of the worker's log."""
+    with st.expander("Log of the worker", icon=":material/terminal:", expanded=live.info.state in ("failed", "died")):
+        text = log_tail(session.catalogue().folder(live.reader.run_id))
+        st.code(text, language=None, height=260, wrap_lines=True)
 
 
 def event_table(events: tuple[Event, ...]) -> pd.DataFrame:

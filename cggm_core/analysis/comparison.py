@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from cggm_core.analysis.series import FloatArray
 from cggm_core.config import RunConfig
@@ -146,9 +146,7 @@ def band(members: Sequence[tuple[FloatArray, FloatArray]], spread: Spread = "std
     return Band(x, mean, np.where(n > 1, low, np.nan), np.where(n > 1, high, np.nan), n)
 
 
-def _edges(
-    rows: FloatArray, mean: FloatArray, n: np.ndarray, spread: Spread
-) -> tuple[FloatArray, FloatArray]:
+def _edges(rows: FloatArray, mean: FloatArray, n: np.ndarray, spread: Spread) -> tuple[FloatArray, FloatArray]:
     if spread == "range":
         low = np.min(np.where(np.isfinite(rows), rows, np.inf), axis=0)
         high = np.max(np.where(np.isfinite(rows), rows, -np.inf), axis=0)
@@ -164,17 +162,15 @@ def paired(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> Pai
     """Differences on the seeds that both have, with an interval and a test.
 
     The test is an exact sign-flip permutation test: under "no difference" each pair's sign is a coin, so p is
-    the share of the 2**n sign patterns whose mean is at least as far from 0. It assumes nothing of the shape of
-    the spread, and its smallest p is 2 / 2**n: with three seeds 0.25, with five 0.0625. Above 14 pairs the
+    the share of the 2**n sign patterns whose mean is at least as far from 0. It assumes nothing of the shape
+    of the spread, and its smallest p is 2 / 2**n: with three seeds 0.25, with five 0.0625. Above 14 pairs the
     paired t-test takes its place.
 
     Args:
         candidate: value by seed; non-finite values pair with nothing.
         baseline: the same of what it is compared with.
     """
-    seeds = tuple(
-        sorted(s for s in candidate.keys() & baseline.keys() if math.isfinite(candidate[s] - baseline[s]))
-    )
+    seeds = tuple(sorted(s for s in candidate.keys() & baseline.keys() if math.isfinite(candidate[s] - baseline[s])))
     differences = np.array([candidate[s] - baseline[s] for s in seeds])
     found = sample(differences.tolist())
     if found.n < 2:
@@ -214,9 +210,7 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def differences(
-    configs: Mapping[str, Mapping[str, Any]], ignore: Sequence[str] = ()
-) -> dict[str, dict[str, Any]]:
+def differences(configs: Mapping[str, Mapping[str, Any]], ignore: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """Settings that are not the same everywhere: setting to value by configuration.
 
     Args:

@@ -69,8 +69,8 @@ class Smoother:
     def _block(self, place: FloatArray, value: FloatArray) -> FloatArray:
         kept = 2.0 ** (-(place[0] - self._step) / self.half_life)
         growth: FloatArray = np.exp2((place - place[0]) / self.half_life)
-        total = kept * self._sum + np.cumsum(growth * (value - self._origin))
-        weight = kept * self._weight + np.cumsum(growth)
+        total: FloatArray = kept * self._sum + np.cumsum(growth * (value - self._origin))
+        weight: FloatArray = kept * self._weight + np.cumsum(growth)
         self._sum, self._weight = float(total[-1] / growth[-1]), float(weight[-1] / growth[-1])
         self._step = float(place[-1])
         smoothed: FloatArray = self._origin + total / weight
@@ -103,9 +103,8 @@ def axis_values(
     if axis == "seconds":
         return seconds.astype(np.float64)
     if steps_per_epoch > 0:
-        place: FloatArray = (step + 1.0) / steps_per_epoch
-        return place
-    return epoch + 1.0
+        return (step.astype(np.float64) + 1.0) / steps_per_epoch
+    return epoch.astype(np.float64) + 1.0
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,7 @@ class Curve:
     total: int
 
 
-def curve(
-    step: IntArray, epoch: IntArray, seconds: FloatArray, value: FloatArray, half_life: float = 0.0
-) -> Curve:
+def curve(step: IntArray, epoch: IntArray, seconds: FloatArray, value: FloatArray, half_life: float = 0.0) -> Curve:
     """A curve of a whole series, nothing thinned."""
     return Curve(step, epoch, seconds, value, smoothed(step, value, half_life), value, len(value))
 
@@ -171,9 +168,7 @@ def robust_window(value: FloatArray, *, keep: float = 0.9, include: tuple[float,
     low, high = (float(q) for q in np.quantile(finite, [(1 - keep) / 2, (1 + keep) / 2]))
     reach = (high - low) / 2 if high > low else 0.5 * max(abs(high), 1e-12)
     low = max(min(low - reach, *include, float(np.inf)), min(float(finite.min()), *include, float(np.inf)))
-    high = min(
-        max(high + reach, *include, -float(np.inf)), max(float(finite.max()), *include, -float(np.inf))
-    )
+    high = min(max(high + reach, *include, -float(np.inf)), max(float(finite.max()), *include, -float(np.inf)))
     pad = 0.04 * (high - low) or 0.5 * max(abs(high), 1e-12)
     low, high = low - pad, high + pad
     return Window(low, high, float(np.mean((finite < low) | (finite > high))), len(finite))

@@ -63,7 +63,7 @@ class ScoreTable:
     baseline: str
 
     def best(self, column: int) -> str | None:
-        """Name of the configuration with the best mean; None where neither way is better or nothing is known."""
+        """Name of the configuration with the best mean; None where no way is better or nothing is known."""
         sign = {"higher": 1.0, "lower": -1.0}.get(self.columns[column].direction)
         known = {
             name: sign * cells[column].sample.mean
@@ -114,7 +114,7 @@ def _latex_cell(table: ScoreTable, name: str, number: int, cell: Cell, digits: i
 
 
 def to_csv(table: ScoreTable) -> str:
-    """One line a configuration and number, every digit; text that a spreadsheet would run gets an apostrophe."""
+    """One line a configuration and number, every digit; text that could be a formula gets an apostrophe."""
     rows: list[Sequence[object]] = []
     for name, cells in table.rows.items():
         for column, cell in zip(table.columns, cells, strict=True):

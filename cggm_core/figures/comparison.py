@@ -67,9 +67,7 @@ def compared(
         f"{better}Each line is the mean over the seeds of one configuration, the area its {SPREADS[spread]}; "
         "one seed has no area. Whether two configurations differ is for the table below to say."
     )
-    return FigureSpec(
-        f"compare-{key.metric}", title, how, _alt(title, bands), AXIS_LABELS[axis], (panel,), x_axis=axis
-    )
+    return FigureSpec(f"compare-{key.metric}", title, how, _alt(title, bands), AXIS_LABELS[axis], (panel,), x_axis=axis)
 
 
 def _lines(group: Group, found: Band, members: bool) -> list[Line]:

@@ -81,9 +81,7 @@ def event_marks(events: Sequence[Event], view: RunView) -> tuple[Mark, ...]:
 
 def scores(view: RunView) -> FigureSpec:
     """Score of every unimodal classifier and of the fused prediction on training batches (Fig. 2a, 3a)."""
-    panel = _panel(
-        view, "score", ["unimodal_score", "score"], "Score", level=view.chance, neutral_label="chance"
-    )
+    panel = _panel(view, "score", ["unimodal_score", "score"], "Score", level=view.chance, neutral_label="chance")
     return _figure(
         view, "scores", "Scores on training batches", [panel],
         "A line that rises early and stays above the others belongs to the modality the network leans on; "
@@ -95,7 +93,8 @@ def validation(view: RunView) -> FigureSpec:
     """The same scores on the validation split, one point an epoch."""
     panel = _panel(
         view, "validation", ["val_unimodal_score", "val_score"], "Validation score",
-        smooth=False, level=view.chance, neutral_label="chance", empty="The first validation comes at the end of the first epoch.",
+        smooth=False, level=view.chance, neutral_label="chance",
+        empty="The first validation comes at the end of the first epoch.",
     )  # fmt: skip
     return _figure(
         view, "validation", "Scores on the validation split", [panel],
@@ -108,7 +107,7 @@ def coefficients(view: RunView) -> FigureSpec:
     """The factor put on each modality's gradients, with its neutral line at 1."""
     panel = _panel(
         view, "balance_coefficient", ["balance_coefficient"], names.metric("balance_coefficient").label,
-        clip=True, neutral_label="1: gradients unchanged",
+        clip=True, neutral_label="1: unchanged",
         empty="This run records no balancing coefficient.",
     )  # fmt: skip
     return _figure(
@@ -137,7 +136,7 @@ def directions(view: RunView) -> FigureSpec:
     """Cosine between the fused gradient and each classifier's (Fig. 2c, 3c)."""
     panel = _panel(
         view, "direction_cosine", ["direction_cosine"], names.metric("direction_cosine").label,
-        neutral_label="0: unrelated directions", empty="This run records no gradient directions.",
+        neutral_label="0: unrelated", empty="This run records no gradient directions.",
     )  # fmt: skip
     return _figure(
         view, "directions", "Gradient direction", [panel],

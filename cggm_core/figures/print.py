@@ -66,9 +66,7 @@ def rendered(spec: FigureSpec, form: Format = "pdf", *, width: float = WIDTHS["c
 
 def _drawn(spec: FigureSpec, width: float) -> Figure:
     count = len(spec.panels)
-    height = (
-        width * (0.62 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
-    )
+    height = width * (0.62 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
     page = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(page)
     all_axes = page.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
@@ -80,7 +78,8 @@ def _drawn(spec: FigureSpec, width: float) -> Figure:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(name, handle)
     if shown:
-        page.legend(list(shown.values()), list(shown), loc="outside upper left", ncols=min(len(shown), 5 if width > 5 else 3),
+        page.legend(list(shown.values()), list(shown), loc="outside upper left",
+                    ncols=min(len(shown), 5 if width > 5 else 3),
                     frameon=False, handlelength=2.4, columnspacing=1.2)  # fmt: skip
     return page
 
@@ -97,9 +96,7 @@ def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
         if panel.y_range is not None:
             axes.set_ylim(*panel.y_range)
         if panel.neutral is not None:
-            axes.axhline(
-                panel.neutral, color=tones[theme.NEUTRAL], linewidth=0.8, linestyle=(0, (4, 2)), zorder=1
-            )
+            axes.axhline(panel.neutral, color=tones[theme.NEUTRAL], linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         edges = axes.get_xlim()
         for mark in spec.marks:
             colour = tones[theme.WARNING if mark.warning else theme.EVENT]

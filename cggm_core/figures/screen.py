@@ -1,8 +1,8 @@
 """Draws a specification as Plotly JSON, for the live component and for HTML exports.
 
-Arrays are float32 (int32 for whole numbers) and at most 2,000 points a trace, drawn as SVG `scatter`: without a
-GPU `scattergl` takes ten times as long. Colours stay tokens until `resolved`, because only the browser knows
-whether the page is light or dark.
+Arrays are float32 (int32 for whole numbers) and at most 2,000 points a trace, drawn as SVG `scatter`: without
+a GPU `scattergl` takes ten times as long. Colours stay tokens until `resolved`, because only the browser
+knows whether the page is light or dark.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _traces(
 
 
 def _uid(*parts: str) -> str:
-    """A name for a trace that stays the same; Plotly looks it up as a style class, so letters and digits only."""
+    """A lasting name for a trace; Plotly looks it up as a style class, so letters and digits only."""
     return "u" + hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
 
 
@@ -140,11 +140,11 @@ def _layout(spec: FigureSpec) -> dict[str, Any]:
     count = len(spec.panels)
     layout: dict[str, Any] = {
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": theme.TEXT, "size": 12}, "margin": {"l": 58, "r": 12, "t": 34, "b": 44},
+        "font": {"color": theme.TEXT, "size": 12}, "margin": {"l": 54, "r": 10, "t": 30, "b": 42},
         "hovermode": "x unified", "hoverlabel": {"font": {"size": 11}}, "uirevision": "keep",
         "legend": {
             "orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom",
-            "uirevision": "keep", "bgcolor": "rgba(0,0,0,0)", "groupclick": "togglegroup",
+            "uirevision": "keep", "bgcolor": "rgba(0,0,0,0)", "font": {"size": 11}, "groupclick": "togglegroup",
         },
         "shapes": [], "annotations": [], "showlegend": True, "dragmode": "zoom",
     }  # fmt: skip
@@ -202,7 +202,8 @@ def _shapes(marks: Sequence[Mark], panel: Panel, number: int) -> list[dict[str, 
     made: list[dict[str, Any]] = []
     if panel.neutral is not None and panel.points():
         line = {"color": theme.NEUTRAL, "width": 1.2, "dash": "dash"}
-        made.append({"type": "line", "name": panel.neutral_label, "showlegend": True, "layer": "below", "xref": f"{x} domain", "x0": 0, "x1": 1,
+        made.append({"type": "line", "name": panel.neutral_label, "showlegend": True, "layer": "below",
+                     "xref": f"{x} domain", "x0": 0, "x1": 1,
                      "yref": y, "y0": panel.neutral, "y1": panel.neutral, "line": line})  # fmt: skip
     return made + [_event_line(mark, x, y) for mark in marks]
 
@@ -216,9 +217,7 @@ def _event_line(mark: Mark, x: str, y: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _annotations(
-    marks: Sequence[Mark], panel: Panel, number: int, domain: list[float]
-) -> list[dict[str, Any]]:
+def _annotations(marks: Sequence[Mark], panel: Panel, number: int, domain: list[float]) -> list[dict[str, Any]]:
     x, y = _axis("x", number), _axis("y", number)
     inside = {"xref": f"{x} domain", "yref": f"{y} domain", "showarrow": False}
     made: list[dict[str, Any]] = []
@@ -227,10 +226,13 @@ def _annotations(
     if panel.title:
         made.append({**inside, "x": 0.995, "y": 0.99, "xanchor": "right", "yanchor": "top", "text": panel.title,
                      "font": {"color": theme.NEUTRAL, "size": 11}})  # fmt: skip
-    for mark in marks if number == 1 else ():
-        made.append({
-            "xref": x, "x": mark.x, "yref": "paper", "y": domain[1], "yanchor": "top", "showarrow": False,
-            "text": "▼", "hovertext": f"{safe_text(mark.kind)}: {safe_text(mark.text)}", "captureevents": False,
-            "font": {"size": 13, "color": theme.WARNING if mark.warning else theme.EVENT},
-        })  # fmt: skip
-    return made
+    return made + [_event_handle(mark, x, domain[1]) for mark in marks if number == 1]
+
+
+def _event_handle(mark: Mark, x: str, top: float) -> dict[str, Any]:
+    """A mark to point at: it tells the event."""
+    return {
+        "xref": x, "x": mark.x, "yref": "paper", "y": top, "yanchor": "top", "showarrow": False, "text": "▼",
+        "hovertext": f"{safe_text(mark.kind)}: {safe_text(mark.text)}",
+        "font": {"size": 13, "color": theme.WARNING if mark.warning else theme.EVENT},
+    }  # fmt: skip

@@ -1,7 +1,7 @@
 """Colours, dashes and sizes: one colour a modality, everywhere, that colour-blind readers can tell apart.
 
-Okabe and Ito's palette, reordered so that the first three differ most; their yellow, faint on white, is a dark
-ochre here. Dashes repeat the distinction for grey print.
+Okabe and Ito's palette, reordered so that the first three differ most; their yellow, faint on white, is a
+dark ochre here. Dashes repeat the distinction for grey print.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a person can ask of a running worker, and what became of it.
 
-A request is written for the worker, which obeys between two steps and records an event with the request's number:
-only that event says that it was heard. Which settings can change is read from the method's card.
+A request is written for the worker, which obeys between two steps and records an event with the request's
+number: only that event says that it was heard. Which settings can change is read from the method's card.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Asked:
 
 
 def live_params(config: Mapping[str, Any]) -> tuple[Param, ...]:
-    """Settings of a run's method that may change while it trains; none for a method that is not known here."""
+    """Settings of a run's method that may change while it trains; none for an unknown method."""
     try:
         card: MethodCard = catalog.card("method", str(config.get("method", "")))
     except CggmError:
@@ -49,9 +49,7 @@ def live_params(config: Mapping[str, Any]) -> tuple[Param, ...]:
     return tuple(param for param in card.params if param.live)
 
 
-def current_values(
-    config: Mapping[str, Any], params: tuple[Param, ...], events: tuple[Event, ...]
-) -> dict[str, Value]:
+def current_values(config: Mapping[str, Any], params: tuple[Param, ...], events: tuple[Event, ...]) -> dict[str, Value]:
     """Values in force: the configuration's, then those that later events say were set."""
     given = config.get("method_params")
     given = given if isinstance(given, Mapping) else {}
@@ -93,9 +91,7 @@ def resume_button(info: RunInfo) -> None:
         return
     if info.sample:
         return
-    if st.button(
-        "Resume from the checkpoint", icon=":material/restart_alt:", type="primary", key="monitor.restart"
-    ):
+    if st.button("Resume from the checkpoint", icon=":material/restart_alt:", type="primary", key="monitor.restart"):
         try:
             with st.spinner("Starting the worker"):
                 launch.resume(session.runs_root(), info.id)
@@ -129,9 +125,7 @@ def _settings(info: RunInfo, params: tuple[Param, ...], values: Mapping[str, Val
         wanted = {param.name: _input(info, param, values[param.name]) for param in params}
         sent = st.form_submit_button("Apply", icon=":material/tune:")
     if sent:
-        changed = {
-            name: value for name, value in wanted.items() if value is not None and value != values[name]
-        }
+        changed = {name: value for name, value in wanted.items() if value is not None and value != values[name]}
         if changed:
             words = ", ".join(f"{name} {value}" for name, value in changed.items())
             _send(info, "set", words, changed)
@@ -177,14 +171,10 @@ def _replies(info: RunInfo, events: tuple[Event, ...]) -> None:
         if one.number < 0:
             event = next((e for e in reversed(events) if e.kind == "stop"), None)
         if event is not None:
-            st.caption(
-                f":material/done_all: Asked: {md(one.text)}. Done at step {event.step}: {md(event.text, 300)}."
-            )
+            st.caption(f":material/done_all: Asked: {md(one.text)}. Done at step {event.step}: {md(event.text, 300)}.")
         elif info.state in ENDED:
             st.caption(f":material/block: Asked: {md(one.text)}. The run ended before it could answer.")
         else:
             waited = time.monotonic() - one.at
             late = " It answers between two steps." if waited > _PATIENCE else ""
-            st.caption(
-                f":material/schedule: Asked: {md(one.text)}. Waiting for the worker, {waited:.0f} s.{late}"
-            )
+            st.caption(f":material/schedule: Asked: {md(one.text)}. Waiting for the worker, {waited:.0f} s.{late}")

@@ -1,7 +1,7 @@
-"""A run as one browser session holds it: what was read so far, bounded, and brought up to date by what is new.
+"""A run as one browser session holds it: what was read so far, bounded, brought up to date by what is new.
 
 Reading costs by what is new; nothing is read while the run's files have not changed. Held are at most
-2 x KEPT points a series: extremes survive thinning, and smoothing runs over every row before rows are thinned.
+2 x KEPT points a series: extremes survive thinning, and smoothing runs over every row before any is thinned.
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ class LiveRun:
 
     def elapsed(self) -> float:
         """Seconds from the first start to the newest row; 0 before it."""
-        return max(
-            (float(held.seconds[-1]) for held in self._held.values() if len(held.seconds)), default=0.0
-        )
+        return max((float(held.seconds[-1]) for held in self._held.values() if len(held.seconds)), default=0.0)
 
     def chance(self) -> float | None:
         """Score of guessing, as the worker said when it started; None where it did not."""

@@ -18,9 +18,7 @@ STACKED_HEIGHT = 420
 BESIDE_POINTS = 1000
 
 
-def figure_card(
-    spec: FigureSpec, *, key: str, link: str = "", height: int = 0, max_points: int = BESIDE_POINTS
-) -> int:
+def figure_card(spec: FigureSpec, *, key: str, link: str = "", height: int = 0, max_points: int = BESIDE_POINTS) -> int:
     """One figure in its frame.
 
     Args:
@@ -79,9 +77,7 @@ def _export(spec: FigureSpec, key: str) -> None:
                 mime,
                 f"{key}.{form}",
             )  # type: ignore[misc]
-        _button(
-            "CSV of the numbers drawn", lambda: csv_of(spec), f"cggm-{spec.key}.csv", "text/csv", f"{key}.csv"
-        )
+        _button("CSV of the numbers drawn", lambda: csv_of(spec), f"cggm-{spec.key}.csv", "text/csv", f"{key}.csv")
 
 
 def _button(label: str, make: object, file: str, mime: str, key: str) -> None:

@@ -52,7 +52,14 @@ def test_csv_holds_every_number_and_guards_text() -> None:
 
 
 def test_formulas_are_guarded_and_words_are_not() -> None:
-    assert [guarded(text) for text in ("=1", "+x", "-x", "@x", "\tx", "x=1")] == ["'=1", "'+x", "'-x", "'@x", "'\tx", "x=1"]
+    assert [guarded(text) for text in ("=1", "+x", "-x", "@x", "\tx", "x=1")] == [
+        "'=1",
+        "'+x",
+        "'-x",
+        "'@x",
+        "'\tx",
+        "x=1",
+    ]
 
 
 def test_a_single_seed_shows_no_spread() -> None:

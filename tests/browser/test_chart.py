@@ -17,11 +17,10 @@ import pytest
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-).split()
-COLOURS = {"light": "rgb(22, 24, 29)", "dark": "rgb(245, 246, 248)"}
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +131,9 @@ def test_zoom_and_a_hidden_line_survive_live_updates_in_the_same_node(watched) -
         "window.first = document.querySelector('.cggm-plot'); window.inner = window.first.querySelector('.main-svg')"
     )
     page.page.locator(".cggm-plot").first.locator(".legendtoggle").nth(1).click()
-    page.page.wait_for_function("document.querySelector('.cggm-plot')._fullData.some((t) => t.visible === 'legendonly')")
+    page.page.wait_for_function(
+        "document.querySelector('.cggm-plot')._fullData.some((t) => t.visible === 'legendonly')"
+    )
     hidden = page.hidden()
     page.page.wait_for_timeout(500)
     before = page.x_range()
@@ -146,9 +147,7 @@ def test_zoom_and_a_hidden_line_survive_live_updates_in_the_same_node(watched) -
     assert page.points() > points
     assert page.x_range() == pytest.approx(zoomed)
     assert page.hidden() == hidden != []
-    rebuilt = (
-        "document.querySelector('.cggm-plot') !== window.first || !window.inner.isConnected"
-    )
+    rebuilt = "document.querySelector('.cggm-plot') !== window.first || !window.inner.isConnected"
     assert page.page.evaluate(rebuilt) is False
 
 
@@ -225,7 +224,9 @@ def test_a_picture_can_be_saved_and_nothing_goes_to_a_cloud(watched) -> None:
     assert not any("share" in title.lower() or "cloud" in title.lower() for title in titles)
     page.page.locator(".cggm-plot").first.hover()
     with page.page.expect_download(timeout=20_000) as caught:
-        page.page.locator(".cggm-plot").first.locator("[data-title='Save as SVG'], [aria-label='Save as SVG']").first.click()
+        page.page.locator(".cggm-plot").first.locator(
+            "[data-title='Save as SVG'], [aria-label='Save as SVG']"
+        ).first.click()
     assert caught.value.suggested_filename == "cggm-scores.svg"
 
 
@@ -236,6 +237,7 @@ def test_a_refresh_is_small_and_quick(watched) -> None:
     assert max(int(word.strip(" [],")) for word in sizes.split("bytes")[1].split(",")) < 300_000
     page.updates(3)
     # The budget is 50 ms; a shared machine without a GPU may be several times slower for a moment.
-    assert min(
-        page.page.evaluate("[...document.querySelectorAll('.cggm-plot')].map((p) => Number(p.dataset.blockedMs))")
-    ) < 250
+    assert (
+        min(page.page.evaluate("[...document.querySelectorAll('.cggm-plot')].map((p) => Number(p.dataset.blockedMs))"))
+        < 250
+    )

@@ -85,14 +85,18 @@ def test_every_event_is_a_line_in_every_panel_and_ends_are_not(name: str) -> Non
 
 
 def test_event_text_cannot_become_markup() -> None:
-    hover = [n["hovertext"] for n in screen.figure(dynamics.scores(view()))["layout"]["annotations"] if "hovertext" in n]
+    hover = [
+        n["hovertext"] for n in screen.figure(dynamics.scores(view()))["layout"]["annotations"] if "hovertext" in n
+    ]
     assert hover[0] == "set: rho 1.3 → 2 &lt;b&gt;![x](http://evil.example)&lt;/b&gt;"
 
 
 @pytest.mark.parametrize("axis", ["step", "epoch", "seconds"])
 def test_events_stand_where_their_step_stands(axis: str) -> None:
     marks = dynamics.scores(view(axis=axis)).marks
-    assert [mark.x for mark in marks] == pytest.approx({"step": [40, 60], "epoch": [0.82, 1.22], "seconds": [4, 6]}[axis])
+    assert [mark.x for mark in marks] == pytest.approx(
+        {"step": [40, 60], "epoch": [0.82, 1.22], "seconds": [4, 6]}[axis]
+    )
 
 
 @pytest.mark.parametrize("name", ALL)

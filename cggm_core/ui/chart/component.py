@@ -1,8 +1,8 @@
 """Mounts the live chart in a Streamlit page.
 
-Why a component: `st.plotly_chart` of Streamlit 1.67 makes a new chart of every change of data and forgets zoom
-and hidden lines; tests/browser/test_chart.py shows that this one does not. plotly.js comes from the installed
-plotly package, so nothing is fetched from elsewhere.
+Why a component: `st.plotly_chart` of Streamlit 1.67 makes a new chart of every change of data and forgets
+zoom and hidden lines; tests/browser/test_chart.py shows that this one does not. plotly.js comes from the
+installed plotly package, so nothing is fetched from elsewhere.
 """
 
 from __future__ import annotations

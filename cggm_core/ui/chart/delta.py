@@ -1,9 +1,9 @@
 """What must be sent so that the browser's figure becomes the server's: usually the ends of some arrays.
 
 A refresh of a long run repeats most of what the browser holds: down-sampling keeps points in place and
-smoothing looks back only. So each message names the version it builds on and, trace by trace, how many leading
-points stay. A browser that holds another version (a message was lost or overtaken, the page was left and
-opened again) asks for everything.
+smoothing looks back only. So each message names the version it builds on and, trace by trace, how many
+leading points stay. A browser that holds another version (a message was lost or overtaken, the page was left
+and opened again) asks for everything.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ def _style(trace: Mapping[str, Any]) -> str:
     return json.dumps(plain, sort_keys=True, allow_nan=False)
 
 
-def _trace(
-    uid: str, style: str, arrays: tuple[np.ndarray, np.ndarray], before: Sent | None
-) -> dict[str, Any]:
+def _trace(uid: str, style: str, arrays: tuple[np.ndarray, np.ndarray], before: Sent | None) -> dict[str, Any]:
     """One trace's share of a message; its uid alone when nothing changed."""
     made: dict[str, Any] = {"uid": uid}
     if before is None or before.styles[uid] != style:
