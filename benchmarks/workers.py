@@ -65,9 +65,7 @@ def measure(root: Path, epochs: int, *, at_once: bool) -> tuple[float, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=20)
     epochs = parser.parse_args().epochs
     with tempfile.TemporaryDirectory() as made:

@@ -140,11 +140,7 @@ def test_export_writes_exact_numbers_and_refuses_to_overwrite(trained, tmp_path:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["step", "epoch", "metric", "modality", "value"]
     names = {row["metric"] for row in rows}
-    assert (
-        {"loss", "unimodal_score", "balance_coefficient", "gradient_norm", "val_score"}
-        <= names
-        <= set(METRICS)
-    )
+    assert {"loss", "unimodal_score", "balance_coefficient", "gradient_norm", "val_score"} <= names <= set(METRICS)
     capsys.readouterr()
     assert cli.main(["export", run_id, "--out", str(out), "--runs", str(root)]) == 2
     assert "is there already; take another name, or --force" in capsys.readouterr().err
@@ -180,9 +176,7 @@ def test_cards_are_listed_for_programs_and_people(command: str, capsys) -> None:
 
 def test_lists_load_no_torch() -> None:
     code = "import sys; from cggm_core import cli; cli.main(['methods']); sys.exit('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.DEVNULL).returncode == 0
-    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.DEVNULL).returncode == 0
 
 
 MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -237,9 +231,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_bad_data_are_refused_by_train_and_check_alike(
-    runs_root: Path, tmp_path: Path, fault: str, capsys
-) -> None:
+def test_bad_data_are_refused_by_train_and_check_alike(runs_root: Path, tmp_path: Path, fault: str, capsys) -> None:
     path = data.write_npz(tmp_path / "bad.npz", **FAULTS[fault])
     assert cli.main(["train", "--dataset", str(path), "--runs", str(runs_root)]) == 2
     said = capsys.readouterr()
@@ -260,9 +252,7 @@ def test_a_mistake_in_a_process_of_its_own(runs_root: Path, tmp_path: Path) -> N
     assert "see python -m cggm_core" in refused("dance", root=runs_root)
 
 
-def test_check_says_what_would_train_and_writes_nothing(
-    tiny_npz: Path, tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_check_says_what_would_train_and_writes_nothing(tiny_npz: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["check", "--dataset", tiny_npz.name, "--method", "cggm", "--json", *TINY]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -333,9 +323,7 @@ def test_interrupt_checkpoints_leaves_with_130_and_resumes(root: Path) -> None:
         "--runs",
         root,
     ]
-    process = subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     run_id = process.stdout.readline().strip()
     until_step(root, run_id, 2)
@@ -383,9 +371,7 @@ def test_a_terminal_gets_a_bar(root: Path) -> None:
     assert b"6/6" in said
 
 
-def test_a_fault_of_ours_is_one_line_and_its_traceback_is_in_the_log(
-    runs_root: Path, monkeypatch, capsys
-) -> None:
+def test_a_fault_of_ours_is_one_line_and_its_traceback_is_in_the_log(runs_root: Path, monkeypatch, capsys) -> None:
     from cggm_core.engine import worker
 
     def broken(*_: object, **__: object) -> None:

@@ -36,9 +36,7 @@ def run(given: argparse.Namespace) -> int:
     """Start the app and stay until it ends."""
     script = HOME / "app.py"
     if not script.is_file():
-        raise LaunchError(
-            f"the app is not installed: {script} is missing; start it from a clone of the project"
-        )
+        raise LaunchError(f"the app is not installed: {script} is missing; start it from a clone of the project")
     check_host(given.host, given.open_to_network)
     port = free_port(given.host) if given.port is None else checked_port(given.host, given.port)
     print(f"CGGM Lab: http://{_for_browser(given.host)}:{port}", flush=True)

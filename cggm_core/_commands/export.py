@@ -17,13 +17,9 @@ from cggm_core.store import SqliteRunReader, write_csv
 
 def add(listed: Any, common: argparse.ArgumentParser) -> None:
     """Declare the command."""
-    parser = listed.add_parser(
-        "export", parents=[common], help="a run's numbers as a file", allow_abbrev=False
-    )
+    parser = listed.add_parser("export", parents=[common], help="a run's numbers as a file", allow_abbrev=False)
     parser.add_argument("id", metavar="RUN", help="its id, or an unambiguous beginning of it")
-    parser.add_argument(
-        "--to", choices=("csv",), default="csv", help="format: step,epoch,metric,modality,value"
-    )
+    parser.add_argument("--to", choices=("csv",), default="csv", help="format: step,epoch,metric,modality,value")
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write; - is standard output")
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
     parser.set_defaults(run=run)

@@ -30,9 +30,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--preset", metavar="NAME", help="named settings of the method")
     group.add_argument("--name", metavar="TEXT", help="what people call the run")
     for knob, text in (("magnitude", "gradient magnitudes"), ("direction", "gradient directions")):
-        group.add_argument(
-            f"--{knob}", action=argparse.BooleanOptionalAction, default=None, help=f"balance {text}"
-        )
+        group.add_argument(f"--{knob}", action=argparse.BooleanOptionalAction, default=None, help=f"balance {text}")
     numbers = (("rho", "scale of the coefficients"), ("lam", "weight of the direction term"),
                ("epochs", "passes over the data"), ("batch-size", "samples a step"),
                ("lr", "learning rate"), ("seed", "of parameters and order"))  # fmt: skip

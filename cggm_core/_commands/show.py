@@ -48,8 +48,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _document(info: RunInfo, attempts: list[Any], events: list[Any]) -> dict[str, Any]:
     series = [
-        {"metric": key.metric, "modality": key.modality, **asdict(summary)}
-        for key, summary in info.summary.items()
+        {"metric": key.metric, "modality": key.modality, **asdict(summary)} for key, summary in info.summary.items()
     ]
     return {
         **row(info), "notes": info.notes, "pinned": info.pinned, "archived": info.archived,

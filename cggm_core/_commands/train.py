@@ -34,9 +34,7 @@ def add(listed: Any, common: argparse.ArgumentParser) -> None:
         description="Exit codes: 0 finished, 1 failed, 2 bad input, 130 stopped before its end.",
     )  # fmt: skip
     add_settings(parser)
-    parser.add_argument(
-        "--resume", metavar="RUN", help="go on with a run from its checkpoint; takes no settings"
-    )
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run from its checkpoint; takes no settings")
     parser.add_argument(
         "--worker",
         action="store_true",
@@ -156,9 +154,7 @@ class _Shown:
         self._bar: Any = None
         self._epoch = -1
         self._last: Progress | None = None
-        self._update: Callable[[Progress], None] = (
-            self._ignore if quiet or not sys.stderr.isatty() else self._draw
-        )
+        self._update: Callable[[Progress], None] = self._ignore if quiet or not sys.stderr.isatty() else self._draw
 
     def __call__(self, progress: Progress) -> None:
         """After every step."""

@@ -86,15 +86,11 @@ class Archive:
         except _DAMAGE as error:
             raise self._damaged(name, error) from error
         if trailing:
-            raise DataError(
-                f"{self.shown}: array {name!r} is followed by bytes that its header does not name"
-            )
+            raise DataError(f"{self.shown}: array {name!r} is followed by bytes that its header does not name")
         return made
 
     def _damaged(self, name: str, error: BaseException) -> DataError:
-        return DataError(
-            f"{self.shown}: array {name[:80]!r} is damaged ({_line(error)}); copy or write the file again"
-        )
+        return DataError(f"{self.shown}: array {name[:80]!r} is damaged ({_line(error)}); copy or write the file again")
 
     def _read_headers(self, file_size: int) -> dict[str, Header]:
         found: dict[str, Header] = {}
@@ -103,8 +99,7 @@ class Archive:
             if not info.filename.endswith(".npy") or name in found:
                 what = "a second array" if name in found else "an entry"
                 raise DataError(
-                    f"{self.shown}: found {what} {info.filename[:80]!r}, expected NumPy arrays, "
-                    "each name once"
+                    f"{self.shown}: found {what} {info.filename[:80]!r}, expected NumPy arrays, each name once"
                 )
             self._check_member(info, name, file_size)
             found[name] = self._read_header(info, name)

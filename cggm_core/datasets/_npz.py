@@ -120,9 +120,7 @@ def _load(path: Path, shown: str) -> DataBundle:
     named = meta.get("name")
     title = clean_text(named, 200) if isinstance(named, str) else ""
     target = y if task.name == "regression" else y.astype(np.int64)
-    return make_bundle(
-        title or Path(shown).stem, task, inputs=inputs, kinds=kinds, target=target, split=split
-    )
+    return make_bundle(title or Path(shown).stem, task, inputs=inputs, kinds=kinds, target=target, split=split)
 
 
 def _modality_names(shown: str, headers: Mapping[str, Header]) -> tuple[str, ...]:
@@ -133,9 +131,7 @@ def _modality_names(shown: str, headers: Mapping[str, Header]) -> tuple[str, ...
             raise DataError(f"{shown}: array {required!r} is missing (found {there}); expected {_FORMAT}")
     unknown = [n for n in headers if n not in _REQUIRED and not n.startswith(("x_", "aux_"))]
     if unknown:
-        raise DataError(
-            f"{shown}: found array {unknown[0][:80]!r}, expected {_FORMAT}; rename it x_... or aux_..."
-        )
+        raise DataError(f"{shown}: found array {unknown[0][:80]!r}, expected {_FORMAT}; rename it x_... or aux_...")
     names = tuple(n.removeprefix("x_") for n in headers if n.startswith("x_"))
     seen: dict[str, str] = {}
     for name in names:
@@ -156,14 +152,10 @@ def _modality_names(shown: str, headers: Mapping[str, Header]) -> tuple[str, ...
 
 
 def _check_counts(shown: str, headers: Mapping[str, Header], names: tuple[str, ...]) -> None:
-    counts = {
-        name: (headers[name].shape or (None,))[0] for name in ("y", "split", *(f"x_{m}" for m in names))
-    }
+    counts = {name: (headers[name].shape or (None,))[0] for name in ("y", "split", *(f"x_{m}" for m in names))}
     if len(set(counts.values())) > 1 or None in counts.values():
         found = ", ".join(f"{name} {'no axis' if n is None else n}" for name, n in counts.items())
-        raise DataError(
-            f"{shown}: numbers of samples differ ({found}), expected one first axis in all of them"
-        )
+        raise DataError(f"{shown}: numbers of samples differ ({found}), expected one first axis in all of them")
 
 
 def _meta(shown: str, archive: Archive) -> dict[str, Any]:
@@ -219,9 +211,7 @@ def _kind(shown: str, name: str, header: Header, stated: object) -> Kind:
             "image with channels, no axis empty"
         )
     if stated is not None and stated not in get_args(Kind):
-        raise DataError(
-            f"{shown}: kind of {name!r} is {stated!r:.60} in meta, expected vector, sequence or image"
-        )
+        raise DataError(f"{shown}: kind of {name!r} is {stated!r:.60} in meta, expected vector, sequence or image")
     if stated is not None and len(shape) not in _RANKS[cast(Kind, stated)]:
         raise DataError(
             f"{shown}: meta calls {name!r} a {stated}, but its samples have shape {list(shape)}; expected "
@@ -244,9 +234,7 @@ def _channels_first(raw: NDArray[Any]) -> NDArray[Any]:
 def _split(shown: str, split: NDArray[Any]) -> NDArray[Any]:
     expected = "expected 0 (train), 1 (validation) and 2 (test)"
     if split.dtype.kind not in "iu" or split.ndim != 1:
-        raise DataError(
-            f"{shown}: split is {split.dtype} of shape {list(split.shape)}, {expected}, one a sample"
-        )
+        raise DataError(f"{shown}: split is {split.dtype} of shape {list(split.shape)}, {expected}, one a sample")
     outside = np.flatnonzero((split < 0) | (split > 2))
     if len(outside):
         first = int(outside[0])

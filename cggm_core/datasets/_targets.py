@@ -17,9 +17,7 @@ _MOST_OUTPUTS = 65_536
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def make_task(
-    shown: str, meta: Mapping[str, Any], y: NDArray[Any], modalities: Mapping[str, ModalitySpec]
-) -> TaskSpec:
+def make_task(shown: str, meta: Mapping[str, Any], y: NDArray[Any], modalities: Mapping[str, ModalitySpec]) -> TaskSpec:
     """The task that `meta` names, after `y` has been checked for it.
 
     Args:
@@ -73,8 +71,7 @@ def _classes(shown: str, meta: Mapping[str, Any], y: NDArray[Any]) -> int:
         stated = meta["classes"]
     if isinstance(stated, bool) or not isinstance(stated, int) or not 2 <= stated <= _MOST_OUTPUTS:
         raise DataError(
-            f"{shown}: found {stated!r:.60} classes in meta, expected a whole number from 2 to "
-            f"{_MOST_OUTPUTS}"
+            f"{shown}: found {stated!r:.60} classes in meta, expected a whole number from 2 to {_MOST_OUTPUTS}"
         )
     outside = (y < 0) | (y >= stated)
     if outside.any():

@@ -180,17 +180,13 @@ class Synthetic(DatasetBuilder):
         made = (noisy @ rotation.T).astype(np.float32)
         return made[:, 0] if length == 1 else made
 
-    def _numbers(
-        self, knob: str, text: str, *, high: float = math.inf, above_low: bool = False
-    ) -> dict[str, float]:
+    def _numbers(self, knob: str, text: str, *, high: float = math.inf, above_low: bool = False) -> dict[str, float]:
         """One number a modality out of a comma separated list.
 
         Raises:
             ConfigError: naming the part that is not a number in range.
         """
-        allowed = f"{'above 0' if above_low else 'at least 0'}" + (
-            f", at most {high:g}" if high < math.inf else ""
-        )
+        allowed = f"{'above 0' if above_low else 'at least 0'}" + (f", at most {high:g}" if high < math.inf else "")
         found: list[float] = []
         for part in text.split(","):
             try:

@@ -108,8 +108,8 @@ def run(
         prepared.trainer.load_state_dict(state["trainer"])
         torch.set_num_threads(state["threads"])
     writer = open_writer(folder, resume_at=prepared.trainer.place.step if resume else None)
-    worker = _Worker(prepared, folder, writer, progress, handled=state["handled"] if state else 0)
     try:
+        worker = _Worker(prepared, folder, writer, progress, handled=state["handled"] if state else 0)
         with _signals(worker):
             return worker.train(resumed=resume)
     except BaseException as error:
@@ -143,7 +143,8 @@ class _Worker:
         self._writer.progress(trainer.steps, self._config.training.epochs)
         self._writer.state("running")
         self._writer.event(trainer.place.step, "resume" if resumed else "start", *self._described(resumed))
-        self._forget_old_requests()
+        if resumed:
+            self._forget_old_requests()
         self._save()
         done = trainer.fit(self._recorder, self._between, self._after_epoch, self._inside)
         if done:

@@ -165,7 +165,5 @@ def _settled(starting: Starting, timeout: float) -> str:
         if time.monotonic() > deadline:
             if starting.who is not None:
                 end(starting.who)
-            raise LaunchError(
-                f"the worker has not begun within {timeout:g} s and was ended; is the machine busy?"
-            )
+            raise LaunchError(f"the worker has not begun within {timeout:g} s and was ended; is the machine busy?")
         time.sleep(_POLL_SECONDS)

@@ -131,9 +131,7 @@ def queue_state(root: Path | str) -> QueueState:
     except FileNotFoundError:
         return QueueState(slots=cores.slots())
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"the queue {path} cannot be read ({error}); move it away to begin a new one"
-        ) from error
+        raise StoreError(f"the queue {path} cannot be read ({error}); move it away to begin a new one") from error
 
 
 def cancel(root: Path | str, jobs: Collection[str] | None = None) -> int:
@@ -215,8 +213,7 @@ def _writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"the queue folder {folder} cannot be written: {error.strerror or error}; "
-            "choose another runs folder"
+            f"the queue folder {folder} cannot be written: {error.strerror or error}; choose another runs folder"
         ) from error
 
 

@@ -33,9 +33,7 @@ from cggm_core.store.layout import LAUNCH
 GRACE_SECONDS = 30.0
 SIGNAL_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_ESCALATION = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGKILL") if hasattr(signal, name)
-)
+_ESCALATION = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGKILL") if hasattr(signal, name))
 
 
 def stop(root: Path | str, run_id: str, grace: float = GRACE_SECONDS, *, wait: bool = True) -> State:

@@ -78,9 +78,7 @@ def spawn(arguments: Sequence[str], output: Path, errors: Path, threads: int = 0
                 env=worker_environment(os.environ, threads), start_new_session=True, close_fds=True,
             )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise LaunchError(
-            f"no worker could be started: {error}; see whether {sys.executable} runs"
-        ) from error
+        raise LaunchError(f"no worker could be started: {error}; see whether {sys.executable} runs") from error
     # Someone has to ask for the exit code, or a dead child stays in the process table for the app's life.
     threading.Thread(target=process.wait, name=f"reaper of {process.pid}", daemon=True).start()
     return process
@@ -137,15 +135,11 @@ class Starting:
     def sentence(self) -> str:
         """Why it ended, in its own words."""
         try:
-            said = [
-                line.strip() for line in (self.folder / ERRORS).read_text("utf-8", "replace").splitlines()
-            ]
+            said = [line.strip() for line in (self.folder / ERRORS).read_text("utf-8", "replace").splitlines()]
         except OSError:
             said = []
         errors = [line.removeprefix(ERROR_MARK) for line in said if line.startswith(ERROR_MARK)]
         words = errors or [line for line in said if line]
         return (
-            words[-1][:2000]
-            if words
-            else "the worker ended without a word; start it once from a terminal to see why"
+            words[-1][:2000] if words else "the worker ended without a word; start it once from a terminal to see why"
         )

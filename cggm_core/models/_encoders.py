@@ -60,9 +60,7 @@ class SequenceEncoder(nn.Module):
         length, features = shape
         self.projection = nn.Linear(features, width)
         self.positions = nn.Parameter(0.02 * torch.randn(length, width))
-        pairs = (
-            (SelfAttention(width, heads, dropout), FeedForward(width, 4, dropout)) for _ in range(layers)
-        )
+        pairs = ((SelfAttention(width, heads, dropout), FeedForward(width, 4, dropout)) for _ in range(layers))
         self.layers = nn.Sequential(*(part for pair in pairs for part in pair))
         self.norm = nn.LayerNorm(width)
 

@@ -57,10 +57,7 @@ class LateFusion(MultimodalModel):
         self.modalities = tuple(specs)
         self._classifier = {"width": width, "outputs": outputs, "layers": classifier_layers, "heads": heads}
         self._encoders = ByModality(
-            {
-                m: make_encoder(m, specs[m], width=width, layers=layers, heads=heads, dropout=dropout)
-                for m in specs
-            }
+            {m: make_encoder(m, specs[m], width=width, layers=layers, heads=heads, dropout=dropout) for m in specs}
         )
         self._join = nn.Linear(len(specs) * width, width)
         self._refine = FeedForward(width, 2, dropout)
@@ -116,9 +113,7 @@ class LateFusionBuilder(ModelBuilder):
             CapabilityError: for segmentation, or a kind of input without an encoder.
         """
         if data.task.name not in CARD.tasks:
-            fitting = [
-                name for name, card in catalog.all_cards("model").items() if data.task.name in card.tasks
-            ]
+            fitting = [name for name, card in catalog.all_cards("model").items() if data.task.name in card.tasks]
             raise CapabilityError(
                 f"model late_fusion cannot do {data.task.name} ({data.name}): it has a head for "
                 f"{' and '.join(CARD.tasks)}; models that can: {', '.join(fitting) or 'none yet'}"

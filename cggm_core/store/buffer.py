@@ -62,9 +62,7 @@ class Batch:
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (
-            self.streams or self.blocks or self.events or self.snapshots or self.state or self.planned
-        )
+        return not (self.streams or self.blocks or self.events or self.snapshots or self.state or self.planned)
 
 
 class RowBuffer:
@@ -132,9 +130,7 @@ class RowBuffer:
             found = np.asarray(given, np.float64).reshape(width)
             return (stream, int(np.int64(step)), int(np.int64(epoch)), seconds, found)
         except Exception as error:
-            self.refused.append(
-                f"a row of stream {stream} at step {step!r:.40} could not be read: {error!r:.300}"
-            )
+            self.refused.append(f"a row of stream {stream} at step {step!r:.40} could not be read: {error!r:.300}")
             return None
 
 

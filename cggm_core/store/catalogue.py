@@ -85,9 +85,7 @@ class Catalogue:
         if is_run_id(wanted):
             folder, sample = self._place(wanted)
             return open_reader(folder, sample=sample).info()
-        fitting = [
-            info for info in self.runs() if len(wanted) >= SHORTEST_PREFIX and info.id.startswith(wanted)
-        ]
+        fitting = [info for info in self.runs() if len(wanted) >= SHORTEST_PREFIX and info.id.startswith(wanted)]
         if len(fitting) == 1:
             return fitting[0]
         if len(wanted) < SHORTEST_PREFIX:
@@ -140,9 +138,7 @@ class Catalogue:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StoreError(
-                    f"the runs folder {root} cannot be listed: {error.strerror or error}"
-                ) from error
+                raise StoreError(f"the runs folder {root} cannot be listed: {error.strerror or error}") from error
             found += [(sample, f"{root}/{name}") for name in names]
         return found
 

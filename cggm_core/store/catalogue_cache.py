@@ -21,9 +21,7 @@ Key = tuple[tuple[int, int, int], ...]
 Cached = tuple[Key, str, RunInfo]
 
 _VERSION = 1
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS run(path TEXT PRIMARY KEY, entry TEXT, names TEXT, series BLOB, crc INTEGER)"
-)
+_TABLE = "CREATE TABLE IF NOT EXISTS run(path TEXT PRIMARY KEY, entry TEXT, names TEXT, series BLOB, crc INTEGER)"
 _FIELDS = (
     "id", "state", "reason", "config", "step", "epoch", "steps", "epochs", "created_at", "updated_at", "name",
     "tags", "notes", "pinned", "archived", "sample",

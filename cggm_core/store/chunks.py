@@ -49,9 +49,7 @@ def checksums(block: Words) -> bytes:
 
 def is_sound(segment: bytes | memoryview, column: int, crcs: bytes) -> bool:
     """Whether a segment's bytes fit the checksum of its column."""
-    return len(crcs) >= 4 * (column + 1) and zlib.crc32(segment) == int(
-        np.frombuffer(crcs, _CRC, 1, 4 * column)[0]
-    )
+    return len(crcs) >= 4 * (column + 1) and zlib.crc32(segment) == int(np.frombuffer(crcs, _CRC, 1, 4 * column)[0])
 
 
 def words(segment: bytes | memoryview) -> Words:

@@ -35,9 +35,7 @@ def full_rows(columns: int) -> int:
     return max(64, min(FULL_ROWS, FULL_BYTES // (8 * (chunks.FIRST_VALUE + columns))))
 
 
-def write_chunk(
-    connection: sqlite3.Connection, stream: int, attempt: int, first_seq: int, part: chunks.Words
-) -> int:
+def write_chunk(connection: sqlite3.Connection, stream: int, attempt: int, first_seq: int, part: chunks.Words) -> int:
     """Insert one chunk; returns its id."""
     step = part[chunks.STEP]
     head = (

@@ -147,7 +147,5 @@ def _check(kind: object, values: object) -> dict[str, Any]:
     for knob, value in values.items():
         plain = isinstance(value, bool | int) or (isinstance(value, str) and len(value) <= 1000)
         if not plain and not (isinstance(value, float) and math.isfinite(value)):
-            raise ControlError(
-                f"{knob[:80]} must be a finite number, a short text or a truth value, not {value!r:.80}"
-            )
+            raise ControlError(f"{knob[:80]} must be a finite number, a short text or a truth value, not {value!r:.80}")
     return values

@@ -48,9 +48,7 @@ def write_csv(
 
 
 def _lines(series: Series, part: slice, names: str) -> str:
-    rows = zip(
-        series.step[part].tolist(), series.epoch[part].tolist(), series.value[part].tolist(), strict=True
-    )
+    rows = zip(series.step[part].tolist(), series.epoch[part].tolist(), series.value[part].tolist(), strict=True)
     return "".join(f"{step},{epoch},{names},{value!r}\n" for step, epoch, value in rows)
 
 

@@ -101,8 +101,7 @@ def create_run(root: Path | str, config_json: str) -> str:
         with contextlib.suppress(OSError):
             shutil.rmtree(made)
         raise StoreError(
-            f"no run can be made in {root}: {error.strerror or error}; "
-            "free space or choose a folder you may write"
+            f"no run can be made in {root}: {error.strerror or error}; free space or choose a folder you may write"
         ) from error
     sync_folder(root)
     return run_id

@@ -61,9 +61,7 @@ def update_marks(
             marks = _cleaned(asdict(replace(before, **given)))  # type: ignore[arg-type]
             atomic_write(folder / MARKS, json.dumps(asdict(marks), indent=2))
     except OSError as error:
-        raise StoreError(
-            f"the marks of run {folder.name} cannot be written: {error.strerror or error}"
-        ) from error
+        raise StoreError(f"the marks of run {folder.name} cannot be written: {error.strerror or error}") from error
     return marks
 
 

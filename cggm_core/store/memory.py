@@ -80,9 +80,7 @@ class MemoryRun:
         """A reader."""
         return MemoryRunReader(self)
 
-    def view(
-        self, keys: Sequence[MetricKey], rows: Sequence[_Row], lives: Sequence[Attempt]
-    ) -> dict[MetricKey, Rows]:
+    def view(self, keys: Sequence[MetricKey], rows: Sequence[_Row], lives: Sequence[Attempt]) -> dict[MetricKey, Rows]:
         """What a reader sees of some series after some rows and attempts."""
         cut = hidden_from(lives)
         found = {}
@@ -91,10 +89,7 @@ class MemoryRun:
             for number, (_, columns) in enumerate(self.streams):
                 if key in columns:
                     mine = [row for row in rows if row.stream == number]
-                    parts += [
-                        visible(_as_rows(row, columns.index(key)), cut[row.attempt], None, None)
-                        for row in mine
-                    ]
+                    parts += [visible(_as_rows(row, columns.index(key)), cut[row.attempt], None, None) for row in mine]
             found[key] = settled(parts, 1)
         return found
 

@@ -88,9 +88,7 @@ class Query:
         related = [other.id for other in self._streams if not mine.isdisjoint(other.columns)]
         return max(self._handed_out(place, other)[1] for other in related)
 
-    def _moved(
-        self, place: Place, parts: Mapping[int, Rows], stale: int | None
-    ) -> tuple[tuple[int, int], ...]:
+    def _moved(self, place: Place, parts: Mapping[int, Rows], stale: int | None) -> tuple[tuple[int, int], ...]:
         moved = []
         for stream in self._streams:
             high = self._handed_out(place, stream.id)[1]
@@ -107,9 +105,7 @@ class Query:
         parts = []
         for chunk in tables.chunk_list(self._connection, stream, self._counts.get(stream, 0), after):
             cut = self._cut[chunk.attempt]
-            outside = (first is not None and chunk.step_high < first) or (
-                last is not None and chunk.step_low > last
-            )
+            outside = (first is not None and chunk.step_high < first) or (last is not None and chunk.step_low > last)
             if outside or chunk.step_low >= cut:
                 continue
             rows = read_rows(self._connection, chunk, columns)

@@ -97,9 +97,7 @@ class RunFile:
                 if not state.exact:
                     write_summary(connection, stream, recounted(connection, stream, state))
         connection = self._opened()
-        free, pages = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
-        )
+        free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
         if 4 * free > pages:
             with contextlib.suppress(sqlite3.Error):  # needs room for a copy; the file is as good without
                 connection.execute("VACUUM")
@@ -168,9 +166,7 @@ class RunFile:
         if beat == self._run.beat:
             return False
         if self._doubt is None or beat != self._doubt[0].beat:
-            raise WriterConflictError(
-                f"run {self.run_id} was taken over by another process; this one stops writing"
-            )
+            raise WriterConflictError(f"run {self.run_id} was taken over by another process; this one stops writing")
         self._adopt()
         return True
 
@@ -247,6 +243,4 @@ class RunFile:
 def _write_snapshots(connection: sqlite3.Connection, batch: Batch, run: RunRow) -> None:
     for number, shot in enumerate(batch.snapshots, run.snapshots):
         head = (number, run.attempt, shot.step, shot.batch, shot.body, schema.payload_crc(shot.data))
-        connection.execute(
-            "INSERT INTO snapshot VALUES (?,?,?,?,?,?,?,?)", (*schema.sealed(*head), shot.data)
-        )
+        connection.execute("INSERT INTO snapshot VALUES (?,?,?,?,?,?,?,?)", (*schema.sealed(*head), shot.data))

@@ -86,9 +86,7 @@ def check_version(connection: sqlite3.Connection, run: str, *, may_write: bool =
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
     for number in range(version + 1, VERSION + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number}; COMMIT;"
-        )
+        connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number}; COMMIT;")
 
 
 def crc_of(fields: Sequence[Any]) -> int:

@@ -50,9 +50,7 @@ class SqliteRunReader:
         self.folder = Path(folder)
         self.run_id = check_run_id(self.folder.name)
         if not self.folder.is_dir():
-            raise RunNotFoundError(
-                f"there is no run folder {self.folder}; it may have been moved to the trash"
-            )
+            raise RunNotFoundError(f"there is no run folder {self.folder}; it may have been moved to the trash")
         self._sample = sample
         self._path = self.folder / DATABASE
         self._row: tables.RunRow | None = None

@@ -20,6 +20,8 @@ NO_STEP = -(2**63)
 def make_file(path: Path, now: float) -> None:
     """Make a run.db without rows; aside first, so that no reader ever meets one without its tables.
 
+    It names its maker at once: a run without an owner would show as died until its first attempt begins.
+
     Raises:
         OSError, sqlite3.Error: if the folder cannot be written.
     """
@@ -30,7 +32,9 @@ def make_file(path: Path, now: float) -> None:
     try:
         write_run(
             connection,
-            RunRow(path.parent.name, "starting", '""', "", 0, 0, -1, -1, 0, 0, 0, 0, 0, now, now, 0.0),
+            RunRow(
+                path.parent.name, "starting", '""', own_identity().to_json(), 0, 0, -1, -1, 0, 0, 0, 0, 0, now, now, 0.0
+            ),
         )
     finally:
         connection.close()

@@ -52,6 +52,4 @@ def write_summary(connection: sqlite3.Connection, stream: int, state: StreamStat
 def write_run(connection: sqlite3.Connection, run: tables.RunRow) -> None:
     """Store the run's own row."""
     marks = ",".join("?" * (len(run) + 1))
-    connection.execute(
-        f"REPLACE INTO run({tables.RUN_COLUMNS}, crc, id) VALUES ({marks}, 1)", schema.sealed(*run)
-    )
+    connection.execute(f"REPLACE INTO run({tables.RUN_COLUMNS}, crc, id) VALUES ({marks}, 1)", schema.sealed(*run))

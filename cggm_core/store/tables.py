@@ -20,9 +20,7 @@ from cggm_core.store import chunks, summaries
 from cggm_core.store.protocols import Attempt, Event, Snapshot
 from cggm_core.store.schema import checked
 
-RUN_COLUMNS = (
-    "run_id, state, reason, owner, attempt, beat, step, epoch, steps, epochs, streams, events, snapshots, "
-)
+RUN_COLUMNS = "run_id, state, reason, owner, attempt, beat, step, epoch, steps, epochs, streams, events, snapshots, "
 RUN_COLUMNS += "started_at, updated_at, seconds"
 CHUNK_COLUMNS = "id, stream, attempt, first_seq, rows, step_low, step_high, crcs, crc"
 # Below this a blob is read whole: opening it for slices costs more than the bytes saved.
@@ -92,9 +90,7 @@ def attempts(connection: sqlite3.Connection, recorded: int | None = None) -> tup
     Raises:
         DamagedRunError: if they are not as many as were recorded.
     """
-    rows = connection.execute(
-        "SELECT number, first_step, started_at, ended, crc FROM attempt ORDER BY number"
-    )
+    rows = connection.execute("SELECT number, first_step, started_at, ended, crc FROM attempt ORDER BY number")
     found = tuple(Attempt(*checked(row, f"attempt {row[0]}")) for row in rows)
     if recorded is not None and len(found) != recorded:
         raise DamagedRunError(f"{recorded} attempts were recorded, but {len(found)} are there")
@@ -206,9 +202,7 @@ def events(connection: sqlite3.Connection, after: int, recorded: int) -> tuple[E
         DamagedRunError: if one is missing.
     """
     found = []
-    rows = connection.execute(
-        "SELECT seq, step, seconds, body, crc FROM event WHERE seq > ? ORDER BY seq", (after,)
-    )
+    rows = connection.execute("SELECT seq, step, seconds, body, crc FROM event WHERE seq > ? ORDER BY seq", (after,))
     for row in rows:
         seq, step, seconds, body = checked(row, f"event {row[0]}")
         said = json.loads(body)
@@ -218,18 +212,14 @@ def events(connection: sqlite3.Connection, after: int, recorded: int) -> tuple[E
     return tuple(found)
 
 
-def snapshots(
-    connection: sqlite3.Connection, kind: str, modality: str, recorded: int
-) -> tuple[Snapshot, ...]:
+def snapshots(connection: sqlite3.Connection, kind: str, modality: str, recorded: int) -> tuple[Snapshot, ...]:
     """Stored arrays that later attempts did not supersede; the last of equal places wins.
 
     Raises:
         DamagedRunError: if one is missing or does not fit its checksum.
     """
     cut = hidden_from(attempts(connection))
-    heads = connection.execute(
-        "SELECT id, attempt, step, batch, body, data_crc, crc FROM snapshot ORDER BY id"
-    )
+    heads = connection.execute("SELECT id, attempt, step, batch, body, data_crc, crc FROM snapshot ORDER BY id")
     seen, places = 0, {}
     for row in heads.fetchall():
         number, attempt, step, batch, body, crc = checked(row, f"snapshot {row[0]}")
@@ -239,9 +229,7 @@ def snapshots(
             places[step, batch, said["kind"], said["modality"]] = (number, said, crc)
     if seen != recorded:
         raise DamagedRunError(f"{recorded} snapshots were recorded, but {seen} are there")
-    return tuple(
-        _snapshot(connection, place, *places[place]) for place in sorted(places, key=lambda p: p[:2])
-    )
+    return tuple(_snapshot(connection, place, *places[place]) for place in sorted(places, key=lambda p: p[:2]))
 
 
 def _snapshot(

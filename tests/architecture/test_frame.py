@@ -86,9 +86,7 @@ def test_no_python_file_is_longer_than_a_person_reads() -> None:
 def test_a_long_file_is_seen(tmp_path: Path) -> None:
     (tmp_path / "long.py").write_text("pass\n" * (LONGEST + 1))
     (tmp_path / "short.py").write_text("pass\n" * LONGEST)
-    assert house.too_long(tmp_path, [Path("long.py"), Path("short.py")], LONGEST) == [
-        "long.py: 401 lines, at most 400"
-    ]
+    assert house.too_long(tmp_path, [Path("long.py"), Path("short.py")], LONGEST) == ["long.py: 401 lines, at most 400"]
 
 
 def test_the_readme_opens_with_the_two_commands(readme: str) -> None:

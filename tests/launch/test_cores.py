@@ -65,7 +65,5 @@ def test_the_environment_reaches_torch_when_set_before_it_is_imported() -> None:
         "from cggm_core import launch; launch.take_share(1); import torch; print(torch.get_num_threads());"
         "import os; print(os.environ['GOMP_SPINCOUNT'], os.environ['KMP_BLOCKTIME'])"
     )
-    said = subprocess.check_output(
-        [sys.executable, "-c", code], text=True, env={**os.environ, "OMP_NUM_THREADS": "2"}
-    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
     assert said.split() == ["1", "0", "0"]

@@ -69,9 +69,7 @@ def test_hostile_texts_reach_the_worker_as_plain_arguments(root: Path, tmp_path:
     text = "\n".join(HOSTILE)
     config = workers.short(name=HOSTILE[0] + HOSTILE[7], notes=text)
     odd = data.write_npz(tmp_path / "$(touch PWNED); --runs=x 'a\" b.npz")
-    run_id = launch.start(
-        RunConfig.from_dict(config.to_dict() | {"dataset": odd.name, "dataset_params": {}}), root
-    )
+    run_id = launch.start(RunConfig.from_dict(config.to_dict() | {"dataset": odd.name, "dataset_params": {}}), root)
     ended = until_state(root, run_id, "finished")
     assert ended.config["name"] == config.name
     assert ended.config["notes"] == config.notes
@@ -175,9 +173,7 @@ def test_what_cannot_be_resumed_says_why(root: Path) -> None:
 
 
 def test_requests_reach_a_running_worker(root: Path) -> None:
-    run_id = launch.start(
-        RunConfig(method="cggm").with_settings(workers.endless().to_dict()["training"]), root
-    )
+    run_id = launch.start(RunConfig(method="cggm").with_settings(workers.endless().to_dict()["training"]), root)
     until_step(root, run_id, 2)
     launch.request(root, run_id, "set", {"method.rho": 2, "direction": False})
     until(lambda: any(e.kind == "set" for e in open_reader(run_folder(root, run_id)).events()))

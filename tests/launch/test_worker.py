@@ -21,9 +21,7 @@ def test_secrets_of_the_shell_do_not_reach_a_worker() -> None:
     }  # fmt: skip
     made = worker_environment(given)
     assert {"PATH", "HOME", "LC_ALL", "CUDA_VISIBLE_DEVICES", "CGGM_DATA"} <= set(made)
-    assert not {"AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "MY_PASSWORD", "PYTHONSTARTUP", "BASH_ENV"} & set(
-        made
-    )
+    assert not {"AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "MY_PASSWORD", "PYTHONSTARTUP", "BASH_ENV"} & set(made)
     assert made["OMP_NUM_THREADS"] != "64"
 
 

@@ -132,9 +132,7 @@ def test_regression_has_as_many_logits_as_outputs():
 
 
 def test_segmentation_is_refused():
-    with pytest.raises(
-        CapabilityError, match=r"late_fusion cannot do segmentation \(random\).*models that can: "
-    ):
+    with pytest.raises(CapabilityError, match=r"late_fusion cannot do segmentation \(random\).*models that can: "):
         build(task="segmentation")
 
 
@@ -144,9 +142,7 @@ def test_an_unknown_kind_is_refused():
 
 
 def test_heads_must_divide_width():
-    with pytest.raises(
-        ConfigError, match=r"heads is 5, but must divide width 16: take one of 1, 2, 4, 8, 16"
-    ):
+    with pytest.raises(ConfigError, match=r"heads is 5, but must divide width 16: take one of 1, 2, 4, 8, 16"):
         LateFusionBuilder(width=16, heads=5)
 
 

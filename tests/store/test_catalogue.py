@@ -32,9 +32,7 @@ LOSS = MetricKey("loss")
 def finished_run(root: Path, value: float = 1.0, columns: int = 1) -> str:
     run_id = create_run(root, json.dumps({"name": f"value {value}", "method": "joint"}))
     writer = open_writer(run_folder(root, run_id))
-    stream = writer.stream(
-        "step", [MetricKey("loss", "m" * (i > 0) + str(i) * (i > 0)) for i in range(columns)]
-    )
+    stream = writer.stream("step", [MetricKey("loss", "m" * (i > 0) + str(i) * (i > 0)) for i in range(columns)])
     writer.log(stream, 0, 0, [value] * columns)
     writer.finish("finished")
     return run_id

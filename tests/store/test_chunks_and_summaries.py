@@ -41,9 +41,7 @@ def test_any_flipped_bit_is_noticed() -> None:
 
 
 def test_a_series_lies_in_one_piece() -> None:
-    block = chunks.pack(
-        np.arange(3), np.zeros(3, int), np.zeros(3), np.array([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]])
-    )
+    block = chunks.pack(np.arange(3), np.zeros(3, int), np.zeros(3), np.array([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]))
     second = block.tobytes()[4 * 24 : 5 * 24]
     assert np.frombuffer(second).tolist() == [4.0, 5.0, 6.0]
 

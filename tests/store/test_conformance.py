@@ -75,9 +75,7 @@ class Consumer:
         news = self.reader.news(self.cursor)
         self.cursor = news.cursor
         if news.restart:
-            self.held = {
-                key: [p for p in rows if p[0] < news.restart_from] for key, rows in self.held.items()
-            }
+            self.held = {key: [p for p in rows if p[0] < news.restart_from] for key, rows in self.held.items()}
         for key, series in news.series.items():
             self.held.setdefault(key, []).extend(zip(series.step.tolist(), bits(series.value), strict=True))
         self.events += [event.seq for event in news.events]

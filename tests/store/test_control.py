@@ -97,9 +97,7 @@ def test_numbers_go_on_after_a_broken_file(folder: Path) -> None:
 
 
 def test_two_sessions_at_once_lose_nothing(folder: Path) -> None:
-    script = (
-        f"from cggm_core.store import send\nfor i in range(40): send({str(folder)!r}, 'set', {{'rho': i}})"
-    )
+    script = f"from cggm_core.store import send\nfor i in range(40): send({str(folder)!r}, 'set', {{'rho': i}})"
     workers = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
     inbox, got = ControlInbox(folder), []
     while any(worker.poll() is None for worker in workers):

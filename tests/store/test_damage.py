@@ -186,9 +186,7 @@ def test_a_newer_file_is_refused_politely(sealed: Path, tmp_path: Path) -> None:
     connection = sqlite3.connect(folder / "run.db")
     connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     connection.close()
-    with pytest.raises(
-        SchemaTooNewError, match=f"format {schema.VERSION + 1}, this one reads up to {schema.VERSION}"
-    ):
+    with pytest.raises(SchemaTooNewError, match=f"format {schema.VERSION + 1}, this one reads up to {schema.VERSION}"):
         open_reader(folder).series([LOSS])
     with pytest.raises(SchemaTooNewError):
         open_writer(folder)

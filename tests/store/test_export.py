@@ -30,9 +30,7 @@ def test_every_number_comes_back_exactly(values: list[float]) -> None:
     for step, value in enumerate(values):
         writer.log(stream, step, step // 2, [value])
     rows = exported(run)
-    assert [struct.pack("<d", float(row[4])) for row in rows] == [
-        struct.pack("<d", value) for value in values
-    ]
+    assert [struct.pack("<d", float(row[4])) for row in rows] == [struct.pack("<d", value) for value in values]
     assert [int(row[0]) for row in rows] == list(range(len(values)))
     assert [int(row[1]) for row in rows] == [step // 2 for step in range(len(values))]
 

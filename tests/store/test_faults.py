@@ -54,9 +54,7 @@ def test_kill_at_twenty_random_moments(tmp_path: Path) -> None:
         killed_at = time.monotonic()
         said = [line.split() for line in processes.end(writer).splitlines() if line.count(" ") >= 1]
         flushed = max((int(words[1]) for words in said if words[0] == "flushed"), default=-1)
-        logged = {
-            int(words[1]): float(words[2]) for words in said if words[0] == "logged" and len(words) == 3
-        }
+        logged = {int(words[1]): float(words[2]) for words in said if words[0] == "logged" and len(words) == 3}
         found = steps(folder)
         assert found == list(range(len(found)))
         assert len(found) > flushed
@@ -223,9 +221,7 @@ def mounted(place: Path, *options: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_full_disk_stops_nothing_and_loses_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_stops_nothing_and_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=8m", "tmpfs") as root:
         folder = run_folder(root, create_run(root, "{}"))
         writer = open_writer(folder)
@@ -303,9 +299,7 @@ def test_a_locked_file_is_waited_for(folder: Path) -> None:
     writer.finish("finished")
 
 
-def test_an_answer_lost_after_its_commit_writes_nothing_twice(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_lost_after_its_commit_writes_nothing_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cggm_core.store.run_file import RunFile
 
     real, lost = RunFile._adopt, itertools.count()

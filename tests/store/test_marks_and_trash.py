@@ -34,9 +34,7 @@ def test_marks_change_one_by_one_and_show_in_the_info(folder: Path) -> None:
 
 def test_marks_are_cleaned_also_when_someone_else_wrote_them(folder: Path) -> None:
     (folder / "marks.json").write_text(
-        json.dumps(
-            {"name": "a\u202eb\x00c" + "x" * 10_000, "tags": ["t\x1b", 3, ""], "notes": 5, "pinned": "yes"}
-        )
+        json.dumps({"name": "a\u202eb\x00c" + "x" * 10_000, "tags": ["t\x1b", 3, ""], "notes": 5, "pinned": "yes"})
     )
     marks = read_marks(folder, {"notes": "n"})
     assert marks.name.startswith("abcxx")

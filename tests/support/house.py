@@ -112,12 +112,7 @@ def broken_plugins(project: Path) -> list[str]:
     for found in imports(project):
         if found.room in PLUGINS:
             parts = found.target.split(".")
-            if (
-                parts[0] == PACKAGE
-                and len(parts) > 2
-                and parts[1] in PLUGINS
-                and not parts[2].startswith("_")
-            ):
+            if parts[0] == PACKAGE and len(parts) > 2 and parts[1] in PLUGINS and not parts[2].startswith("_"):
                 broken.append(f"{found}: plug-ins import no plug-in; the engine asks the catalog")
     return broken
 

@@ -29,9 +29,7 @@ def short(**settings: Any) -> RunConfig:
 
 def endless(**settings: Any) -> RunConfig:
     """A run that goes on until somebody ends it, with a checkpoint at every step."""
-    return RunConfig().with_settings(
-        {"epochs": 100_000, "batch_size": 512, "checkpoint_seconds": 0.0, **settings}
-    )
+    return RunConfig().with_settings({"epochs": 100_000, "batch_size": 512, "checkpoint_seconds": 0.0, **settings})
 
 
 def until(check: Callable[[], T], patience: float = PATIENCE) -> T:

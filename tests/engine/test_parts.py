@@ -1,0 +1,100 @@
+"""Small parts of the engine: rates, order of samples, random state, validation."""
+
+import pytest
+import torch
+
+from cggm_core.config import Training
+from cggm_core.engine.optimisers import rate_factor
+from cggm_core.engine.seeding import order, random_state, restore_random_state
+from cggm_core.engine.trainer import Trainer
+from cggm_core.errors import CapabilityError, PhaseError
+from cggm_core.names import MetricKey
+from cggm_core.protocols.classification import Classification
+from cggm_core.protocols.data import TaskSpec, take
+from cggm_core.protocols.step import Step
+from cggm_core.protocols.tasks import make_task
+from tests.support.training import bits, tiny_config, tiny_data, trained
+
+
+@pytest.mark.parametrize(
+    ("settings", "factors"),
+    [
+        ({}, [1, 1, 1, 1]),
+        ({"schedule": "step", "schedule_epochs": 2, "schedule_factor": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
+        ({"schedule": "cosine", "epochs": 5, "schedule_factor": 0.0}, [1, 0.8535534, 0.5, 0.1464466, 0]),
+        ({"warmup_epochs": 3}, [0.25, 0.5, 0.75, 1, 1]),
+        ({"warmup_epochs": 1, "schedule": "step", "schedule_epochs": 1, "schedule_factor": 0.5}, [0.5, 1, 0.5, 0.25]),
+    ],
+)
+def test_rates_by_epoch(settings: dict, factors: list[float]) -> None:
+    given = Training(**settings)
+    assert [rate_factor(given, epoch) for epoch in range(len(factors))] == pytest.approx(factors)
+
+
+def test_the_order_of_samples_depends_on_seed_and_epoch_alone() -> None:
+    first = order(3, 1, 50)
+    torch.rand(5)
+    assert torch.equal(first, order(3, 1, 50))
+    assert not torch.equal(first, order(3, 2, 50))
+    assert not torch.equal(first, order(4, 1, 50))
+    assert sorted(first.tolist()) == list(range(50))
+
+
+def test_random_state_comes_back() -> None:
+    state = random_state(torch.device("cpu"))
+    drawn = torch.rand(3)
+    restore_random_state(state, torch.device("cpu"))
+    assert torch.equal(drawn, torch.rand(3))
+
+
+def test_f1_and_accuracy_by_hand() -> None:
+    task = Classification(TaskSpec("classification", 2))
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    found = task.metrics(logits, torch.tensor([0, 0, 1, 1]))
+    # class 0: precision 2/3, recall 1, F1 0.8; class 1: precision 1, recall 1/2, F1 2/3; two samples each
+    assert found["accuracy"] == 0.75
+    assert found["f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_the_closed_derivative_of_cross_entropy_is_autograds() -> None:
+    task, target = Classification(TaskSpec("classification", 5)), torch.tensor([0, 4, 2])
+    logits = torch.randn(3, 5, requires_grad=True)
+    (autograd,) = torch.autograd.grad(task.loss(logits, target), logits)
+    torch.testing.assert_close(task.logit_gradient(logits, target), autograd)
+
+
+def test_validation_is_free_of_dropout_and_of_batches() -> None:
+    config = tiny_config(**{"model.dropout": 0.5})
+    trainer, _ = trained(config)
+    before, state = bits(trainer.model), torch.get_rng_state()
+    first, again = trainer.validate(), trainer.validate()
+    assert first == again
+    assert trainer.model.training
+    assert bits(trainer.model) == before
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first[MetricKey("val_score")] == first[MetricKey("val_accuracy")]
+
+
+def test_reading_ahead_of_its_phase_names_the_hook() -> None:
+    config = tiny_config()
+    trainer = Trainer(config, tiny_data(config))
+    batch = take(trainer.data.splits["train"], torch.arange(4), trainer.device)
+    step = Step(0, 0, batch, trainer.model, trainer.task, trainer.parameters)
+    with pytest.raises(PhaseError, match="read it in on_features"):
+        _ = step.features
+    with pytest.raises(PhaseError, match="in on_gradients only"):
+        step.scale_gradients({"m1": torch.ones(())})
+
+
+def test_a_task_that_cannot_be_trained_is_named() -> None:
+    with pytest.raises(CapabilityError, match="classification"):
+        make_task(TaskSpec("segmentation", 2))
+
+
+def test_other_optimisers_and_clipping_train() -> None:
+    for settings in (
+        {"optimiser": "sgd", "lr": 0.01},
+        {"optimiser": "adamw", "weight_decay": 0.01, "gradient_clip": 0.8},
+    ):
+        _, rows = trained(tiny_config("cggm", **settings))
+        assert rows.epochs[1][MetricKey("val_loss")] < 5
