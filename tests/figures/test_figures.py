@@ -201,6 +201,16 @@ def test_names_of_users_are_printed_as_they_are() -> None:
     assert "a_b $x^" in rendered(dynamics.scores(made), "svg").decode()
 
 
+def test_logarithmic_axes_are_printed_as_numbers_and_what_is_left_out_is_said() -> None:
+    assert "mathdefault" not in rendered(dynamics.gradient_norms(view()), "svg").decode()
+    step = np.arange(1000)
+    key = MetricKey("balance_coefficient", "audio")
+    curves = {key: curve(step, step, step * 1.0, np.where(step % 50 == 0, 1e5, 1.2))}
+    made = rendered(dynamics.coefficients(RunView(curves, ("audio",))), "svg", width=7.0).decode()
+    assert "2.0 % of the points lie outside" in made
+    assert "1: unchanged" in made
+
+
 def test_print_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ConfigError, match="pdf, svg or png, not 'gif'"):
         rendered(dynamics.scores(view()), "gif")  # type: ignore[arg-type]
