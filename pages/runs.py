@@ -194,8 +194,8 @@ def trash_shelf() -> None:
     with st.expander(f"Trash ({len(run_ids)})", icon=":material/delete:"):
         labels = {run_id: trash_label(run_id) for run_id in run_ids[:200]}
         chosen = st.multiselect(
-            "Runs in the trash", run_ids, format_func=lambda i: labels.get(i, i), placeholder="Choose runs",
-            help="Newest first",
+            "Runs in the trash", run_ids, key="runs.trash", format_func=lambda i: labels.get(i, i),
+            placeholder="Choose runs", help="Newest first",
         )  # fmt: skip
         with st.container(horizontal=True):
             if st.button("Restore", icon=":material/restore_from_trash:", disabled=not chosen):
