@@ -27,7 +27,7 @@ CARD = PageCard(
 OWN_FILE = "own file (.npz)"
 FIRST = ("epochs", "batch_size", "lr", "optimiser")
 MOST_RUNS, COMMANDS_SHOWN = 500, 12
-STARTING = "new.starting"
+STARTING, QUEUED = "new.starting", "new.queued"
 Choice = tuple[str, str]
 
 
@@ -204,6 +204,9 @@ def summary(configs: Sequence[RunConfig], problem: str) -> None:
         # Taken back before the work begins: whatever interrupts it, nothing is started twice.
         if st.session_state.pop(STARTING, False) and not problem:
             begin(configs, int(side_by_side))
+        # Said here, where the eyes are: the queue stands at the top of the page and may be out of sight.
+        if queued := st.session_state.pop(QUEUED, 0):
+            st.success(f"{queued} runs are in the queue above.", icon=":material/check_circle:")
         if configs:
             commands(configs)
 
@@ -220,17 +223,18 @@ def counted(configs: Sequence[RunConfig]) -> str:
 
 def file_verdict(config: RunConfig) -> str:
     """Check a data file at once, show what is in it, and return what is wrong with it; "" if nothing is."""
-    verdict = checking.check(config)
-    say(verdict)
+    # Without the settings of method and training: turning a knob must not have the file read again.
+    verdict = checking.check(replace(config, method_params={}, training=Training()))
+    say(verdict, with_steps=False)
     return verdict.error
 
 
-def say(verdict: checking.Verdict) -> None:
+def say(verdict: checking.Verdict, *, with_steps: bool = True) -> None:
     """A verdict on the page."""
     if verdict.error:
         st.error(md(verdict.error, 600), icon=":material/error:")
     else:
-        st.success(md(verdict.sentence(), 600), icon=":material/check_circle:")
+        st.success(md(verdict.sentence(with_steps=with_steps), 600), icon=":material/check_circle:")
 
 
 def begin(configs: Sequence[RunConfig], slots: int) -> None:
@@ -241,6 +245,7 @@ def begin(configs: Sequence[RunConfig], slots: int) -> None:
                 run_id = launch.start(configs[0], session.runs_root())
             session.go("monitor", run=run_id)
         launch.start_many(configs, session.runs_root(), slots)
+        st.session_state[QUEUED] = len(configs)
     except CggmError as error:
         st.error(md(error, 800), icon=":material/error:")
         return

@@ -45,7 +45,7 @@ def filters(infos: Sequence[RunInfo]) -> runs_table.Filter:
             for label, key, options in choices
         ]
         archived = st.toggle("Archived", key="archived", bind="query-params", help="Also list archived runs")
-    return runs_table.Filter(text, *picked, archived)
+    return runs_table.Filter(text, picked[0], picked[1], picked[2], archived)
 
 
 def listed(wanted: runs_table.Filter) -> list[RunInfo]:

@@ -32,7 +32,7 @@ class Verdict:
     error: str = ""
     found: dict[str, Any] = field(default_factory=dict)
 
-    def sentence(self) -> str:
+    def sentence(self, *, with_steps: bool = True) -> str:
         """What would be trained, in one line of plain text."""
         modalities = self.found.get("modalities", {})
         shapes = ", ".join(
@@ -40,10 +40,9 @@ class Verdict:
             for name, one in modalities.items()
         )
         samples = " / ".join(str(count) for count in self.found.get("samples", {}).values())
-        return (
-            f"{len(modalities)} modalities: {shapes}. {samples} samples in train, validation and test; "
-            f"{self.found.get('steps', 0)} steps on {self.found.get('device', 'cpu')}."
-        )
+        steps = f"; {self.found.get('steps', 0)} steps on {self.found.get('device', 'cpu')}" if with_steps else ""
+        count = f"{len(modalities)} modalities: {shapes}."
+        return f"{count} {samples} samples in train, validation and test{steps}."
 
 
 def check(config: RunConfig) -> Verdict:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pandas as pd
 import streamlit as st
 
 from cggm_core import launch
-from cggm_core.launch.queue import OPEN, Job
+from cggm_core.launch.queue import OPEN, Job, JobState
 from cggm_core.ui import session
 from cggm_core.ui.safe import plain, sentences
 
@@ -39,22 +40,27 @@ def rows(jobs: list[Job]) -> pd.DataFrame:
 
 
 def _panel() -> None:
-    with sentences(), st.container(border=True):
-        root = session.runs_root()
-        state = launch.queue_state(root)
-        jobs = state.jobs[-SHOWN_JOBS:]
-        counts = [f"{state.count(name)} {name}" for name in _STATES if state.count(name)]  # type: ignore[arg-type]
-        st.subheader("Queue", anchor=False)
-        st.caption(f"{', '.join(counts) or 'empty'}; {state.slots} at once. It goes on when this page is closed.")
-        open_jobs = [job for job in state.jobs if job.state in OPEN]
-        if open_jobs and not state.at_work:
-            st.warning("Jobs wait and no process works on them.", icon=":material/hourglass_disabled:")
-            if st.button("Go on with the queue"):
-                launch.wake(root)
-        if not jobs:
-            return
-        chosen = _table(jobs)
-        _buttons(root, chosen, len(open_jobs), len(jobs) > len(open_jobs))
+    with sentences():
+        state = launch.queue_state(session.runs_root())
+        living = sum(job.state in OPEN for job in state.jobs)
+        counts = ", ".join(f"{state.count(name)} {name}" for name in get_args(JobState) if state.count(name))
+        # What has ended is history: one line, until somebody opens it.
+        with st.container(border=True) if living else st.expander(f"Queue: {counts or 'empty'}"):
+            if living:
+                st.subheader("Queue", anchor=False)
+                st.caption(f"{counts}; {state.slots} at once. It goes on when this page is closed.")
+            _jobs(state, living)
+
+
+def _jobs(state: launch.QueueState, living: int) -> None:
+    root = session.runs_root()
+    if living and not state.at_work:
+        st.warning("Jobs wait and no process works on them.", icon=":material/hourglass_disabled:")
+        if st.button("Go on with the queue"):
+            launch.wake(root)
+    if state.jobs:
+        chosen = _table(state.jobs[-SHOWN_JOBS:])
+        _buttons(root, chosen, living, len(state.jobs) > living)
 
 
 def _table(jobs: list[Job]) -> list[Job]:
@@ -98,7 +104,7 @@ def _row(job: Job) -> dict[str, Any]:
     seed = training.get("seed") if isinstance(training, dict) else None
     what = [
         config.get("name", ""),
-        config.get("dataset", ""),
+        Path(str(config.get("dataset", ""))).name,
         config.get("method", ""),
         config.get("preset", ""),
     ]
