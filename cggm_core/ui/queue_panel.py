@@ -16,12 +16,12 @@ from cggm_core.ui.safe import plain, sentences
 REFRESH_SECONDS = 1.5
 SHOWN_JOBS = 200
 _STATES = {
-    "pending": ("○ pending", "#8A97A5"),
-    "running": ("● running", "#2E86BD"),
-    "done": ("✓ done", "#009E73"),
-    "stopped": ("■ stopped", "#8A97A5"),
-    "failed": ("✕ failed", "#D55E00"),
-    "cancelled": ("■ cancelled", "#8A97A5"),
+    "pending": ("○ pending", "#5B6770"),
+    "running": ("● running", "#0069A6"),
+    "done": ("✓ done", "#00795A"),
+    "stopped": ("■ stopped", "#5B6770"),
+    "failed": ("✕ failed", "#B3400E"),
+    "cancelled": ("■ cancelled", "#5B6770"),
 }
 
 

@@ -18,19 +18,20 @@ from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo
 from cggm_core.ui.safe import plain
 
-# A sign beside each word: a state is told by shape and word, and only then by colour.
+# A sign beside each word: a state is told by shape and word, and only then by colour. The colours are dark
+# enough for white letters in both themes.
 STATES: Mapping[str, tuple[str, str]] = {
-    "starting": ("○ starting", "#8A97A5"),
-    "running": ("● running", "#2E86BD"),
-    "paused": ("‖ paused", "#E69F00"),
-    "finished": ("✓ finished", "#009E73"),
-    "stopped": ("■ stopped", "#8A97A5"),
-    "failed": ("✕ failed", "#D55E00"),
-    "died": ("✕ died", "#D55E00"),
-    "damaged": ("▲ damaged", "#CC79A7"),
+    "starting": ("○ starting", "#5B6770"),
+    "running": ("● running", "#0069A6"),
+    "paused": ("‖ paused", "#8F5A00"),
+    "finished": ("✓ finished", "#00795A"),
+    "stopped": ("■ stopped", "#5B6770"),
+    "failed": ("✕ failed", "#B3400E"),
+    "died": ("✕ died", "#B3400E"),
+    "damaged": ("▲ damaged", "#A4508B"),
 }
 SAMPLE, ARCHIVED, PINNED = "sample", "archived", "pinned"
-_MARKS = {SAMPLE: "#9AA7B4", ARCHIVED: "#9AA7B4", PINNED: "#2E86BD"}
+_MARKS = {SAMPLE: "#5B6770", ARCHIVED: "#5B6770", PINNED: "#0069A6"}
 MOST_MODALITIES = 4
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -144,7 +145,7 @@ def column_config(infos: Sequence[RunInfo]) -> dict[str, Any]:
             "State", options=pills, color=[*(c for _, c in STATES.values()), *_MARKS.values()],
             width=180 if marked else 118,
         ),
-        "name": config.TextColumn("Name", width=180),
+        "name": config.TextColumn("Name", width=215),
         "progress": config.ProgressColumn(
             "Progress", format="%d%%", min_value=0.0, max_value=100.0, width=95,
             help="Share of the planned steps that are done"),
@@ -155,7 +156,7 @@ def column_config(infos: Sequence[RunInfo]) -> dict[str, Any]:
         "unimodal": config.TextColumn(
             "Unimodal scores", width=220,
             help="Validation score of each modality's classifier, newest epoch"),
-        "dataset": config.TextColumn("Data set", width=105),
+        "dataset": config.TextColumn("Data set", width=100),
         "method": config.TextColumn("Method", width=70),
         "preset": config.TextColumn("Preset", width=70),
         "seed": config.NumberColumn("Seed", format="%d", width=55),

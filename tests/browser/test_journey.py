@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cggm_core import catalog
+from cggm_core import catalog, launch
 from cggm_core.store import ENDED, Catalogue, open_reader, read_marks, trash, trashed
 from tests.browser.conftest import ROOT, Watched, served
 from tests.pages import making
@@ -30,11 +28,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     for info in Catalogue(folder).runs():
-        with contextlib.suppress(Exception):
-            if info.state not in ENDED:
-                owner = open_reader(folder / info.id)
-                owner.info()
-                os.kill(int(owner.recorded()[1].split('"pid":')[1].split(",")[0]), signal.SIGKILL)
+        if info.state not in ENDED and not info.damaged:
+            launch.stop(folder, info.id, grace=5)
 
 
 @pytest.fixture(scope="module")
