@@ -34,6 +34,7 @@ class RunView:
         half_life: of the smoothing, in steps; 0 draws the raw values alone.
         events: everything that happened.
         chance: score of guessing; None where the task has none.
+        score: what a score is, with its unit; "" while unknown.
     """
 
     curves: Mapping[MetricKey, Curve]
@@ -43,6 +44,7 @@ class RunView:
     half_life: float = 0.0
     events: tuple[Event, ...] = ()
     chance: float | None = None
+    score: str = ""
     marks: tuple[Mark, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,9 +81,16 @@ def event_marks(events: Sequence[Event], view: RunView) -> tuple[Mark, ...]:
     )
 
 
+def _score(text: str, view: RunView) -> str:
+    """A score's axis label: what it is and in which unit, where that is known."""
+    return f"{text}: {view.score}" if view.score else text
+
+
 def scores(view: RunView) -> FigureSpec:
     """Score of every unimodal classifier and of the fused prediction on training batches (Fig. 2a, 3a)."""
-    panel = _panel(view, "score", ["unimodal_score", "score"], "Score", level=view.chance, neutral_label="chance")
+    panel = _panel(
+        view, "score", ["unimodal_score", "score"], _score("Score", view), level=view.chance, neutral_label="chance"
+    )
     return _figure(
         view, "scores", "Scores on training batches", [panel],
         "A line that rises early and stays above the others belongs to the modality the network leans on; "
@@ -92,7 +101,7 @@ def scores(view: RunView) -> FigureSpec:
 def validation(view: RunView) -> FigureSpec:
     """The same scores on the validation split, one point an epoch."""
     panel = _panel(
-        view, "validation", ["val_unimodal_score", "val_score"], "Validation score",
+        view, "validation", ["val_unimodal_score", "val_score"], _score("Validation score", view),
         smooth=False, level=view.chance, neutral_label="chance",
         empty="The first validation comes at the end of the first epoch.",
     )  # fmt: skip
