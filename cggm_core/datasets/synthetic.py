@@ -142,13 +142,13 @@ class Synthetic(DatasetBuilder):
 
     x = Q [e_z + noise * n ; noise * n' + k * u]: z is the true label with chance `informative`, else drawn at
     random; e_z one of `classes` orthonormal codes; n, n', u standard normal; Q a fixed random rotation. In
-    regression the code is one direction, its size the number shown: a y + sqrt(1 - a**2) y' with y the label, y'
-    a random number of the modality's own, a `informative`. The
-    irrelevant part k * u is sized so that the code, once features are standardised, is `speed` times as large
-    as without it. It lies in directions of its own, so what can be known stays the same, but the gradient
-    that first reaches the code's directions falls with the square of `speed`: that makes a modality slow. A
-    plain scale could not, standardising undoes it. In sequences the noise is drawn at every step,
-    `sqrt(length)` times larger, so that their mean tells as much as a vector; u is one for all steps.
+    regression the code is one direction, its size the number shown: a y + sqrt(1 - a**2) y', with y the label,
+    y' a random number of the modality's own and a `informative`. The irrelevant part k * u is sized so that the
+    code, once features are standardised, is `speed` times as large as without it. It lies in directions of its
+    own, so what can be known stays the same, but the gradient that first reaches the code's directions falls
+    with the square of `speed`: that makes a modality slow. A plain scale could not, standardising undoes it. In
+    sequences the noise is drawn at every step, `sqrt(length)` times larger, so that their mean tells as much as
+    a vector; u is one for all steps.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ class Regression(Task):
         return -float(self.spec.options.get("spread", math.nan))
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """mean |logits - (target - offset) / scale| over samples and outputs, in float32."""
+        """Mean of |logits - (target - offset) / scale| over samples and outputs, in float32."""
         return F.l1_loss(logits.float(), self._standardised(target))
 
     def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class Regression(Task):
         return (logits.float() - self._standardised(target)).sign() / target.numel()
 
     def predict(self, logits: Tensor) -> Tensor:
-        """offset + scale * logits: the prediction in the label's unit, in the measuring dtype, no gradient."""
+        """The prediction in the label's unit, offset + scale * logits, in the measuring dtype; no gradient."""
         offset, scale = self._placed(logits.device)
         return offset + scale * logits.detach().to(offset.dtype)
 
