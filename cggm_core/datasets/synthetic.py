@@ -153,7 +153,8 @@ class Synthetic(DatasetBuilder):
 
     def __init__(
         self, *, task: str = "classification", modalities: int = 3, classes: int = 4, samples: int = 2000,
-        dim: int = 24, length: int = 1, informative: str = "0.9,0.6,0.3", noise: str = "0.3", speed: str = "1", seed: int = 0,
+        dim: int = 24, length: int = 1, informative: str = "0.9,0.6,0.3", noise: str = "0.3", speed: str = "1",
+        seed: int = 0,
     ) -> None:  # fmt: skip
         self.names = tuple(f"m{i + 1}" for i in range(modalities))
         self.task, self.samples, self.dim, self.length = task, samples, dim, length
