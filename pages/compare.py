@@ -170,7 +170,7 @@ def scores(by_name: Members) -> None:
             st.caption("No finished run records a validation or test score.")
             return
         st.dataframe(score_frame(table), hide_index=True, key="compare.scores", column_config=_NUMBERS,
-                     placeholder="", height=min(600, 37 + 35 * sum(map(len, table.rows.values()))), 
+                     placeholder="", height=min(600, 37 + 35 * sum(map(len, table.rows.values()))),
                      alt="Final scores by configuration")  # fmt: skip
         st.caption(verdict(table))
         with st.container(horizontal=True):

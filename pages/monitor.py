@@ -11,6 +11,7 @@ import streamlit as st
 from cggm_core.analysis.series import Axis
 from cggm_core.cards import PageCard
 from cggm_core.figures import dynamics
+from cggm_core.figures.view import RunView
 from cggm_core.store import ENDED, LOG, Event, RunInfo
 from cggm_core.ui import controls, session
 from cggm_core.ui.live import LiveRun
@@ -97,9 +98,9 @@ def header(info: RunInfo, events: tuple[Event, ...]) -> None:
     seed = training.get("seed", "") if isinstance(training, dict) else ""
     state = "damaged" if info.damaged else info.state
     icon, colour = BADGES[state]
-    started = next((event for event in reversed(events) if event.kind in ("start", "resume")), None)
+    started = next((event for event in reversed(events) if "device" in event.data), None)
     asked = training.get("device", "") if isinstance(training, dict) else ""
-    device = started.data.get("device", asked) if started else asked
+    device = started.data["device"] if started else asked
     facts = {
         "data set": Path(str(config.get("dataset", ""))).name, "method": config.get("method", ""),
         "preset": config.get("preset", ""), "seed": seed, "device": device,
@@ -192,7 +193,7 @@ def view_settings(live: LiveRun) -> Axis:
 
 def draw(live: LiveRun, axis: Axis) -> int:
     """All figures, two beside each other; the bytes sent."""
-    view = dynamics.RunView(
+    view = RunView(
         live.curves(),
         live.modalities(),
         axis,

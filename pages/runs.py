@@ -34,16 +34,17 @@ def filters(infos: Sequence[RunInfo]) -> runs_table.Filter:
     states = [state for state in runs_table.STATES if any(runs_table.state_of(i) == state for i in infos)]
     datasets = sorted({runs_table.dataset_of(i) for i in infos} - {""})
     methods = sorted({runs_table.word(i, "method") for i in infos} - {""})
-    cells = st.columns([3, 2, 2, 2, 1.3], vertical_alignment="bottom")
     choices = (("State", "state", states), ("Data set", "dataset", datasets), ("Method", "method", methods))
-    text = cells[0].text_input(
-        "Search", key="q", bind="query-params", placeholder="Name, tag, note or id", icon=":material/search:"
-    )
-    picked = [
-        tuple(cell.multiselect(label, options, key=key, bind="query-params", placeholder="Any"))
-        for cell, (label, key, options) in zip(cells[1:4], choices, strict=True)
-    ]
-    archived = cells[4].toggle("Archived", key="archived", bind="query-params", help="Also list archived runs")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        text = st.text_input(
+            "Search", key="q", bind="query-params", placeholder="Name, tag, note or id", icon=":material/search:",
+            width=280,
+        )  # fmt: skip
+        picked = [
+            tuple(st.multiselect(label, options, key=key, bind="query-params", placeholder="Any", width=190))
+            for label, key, options in choices
+        ]
+        archived = st.toggle("Archived", key="archived", bind="query-params", help="Also list archived runs")
     return runs_table.Filter(text, *picked, archived)
 
 
@@ -193,8 +194,8 @@ def trash_shelf() -> None:
     with st.expander(f"Trash ({len(run_ids)})", icon=":material/delete:"):
         labels = {run_id: trash_label(run_id) for run_id in run_ids[:200]}
         chosen = st.multiselect(
-            "Runs in the trash", run_ids, format_func=lambda i: labels.get(i, i), placeholder="Choose runs",
-            help="Newest first",
+            "Runs in the trash", run_ids, key="runs.trash", format_func=lambda i: labels.get(i, i),
+            placeholder="Choose runs", help="Newest first",
         )  # fmt: skip
         with st.container(horizontal=True):
             if st.button("Restore", icon=":material/restore_from_trash:", disabled=not chosen):
@@ -229,10 +230,10 @@ def nothing_yet() -> None:
 
 def page() -> None:
     """Head, filters, actions, table, trash."""
-    head, button = st.columns([5, 1], vertical_alignment="bottom")
-    head.title("Runs", anchor=False)
-    if button.button("New run", icon=":material/add:", width="stretch"):
-        session.go("new_run")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title("Runs", anchor=False, width="content")
+        if st.button("New run", icon=":material/add:"):
+            session.go("new_run")
     infos = session.catalogue().runs()
     if not infos:
         nothing_yet()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from cggm_core import catalog
 from cggm_core.analysis.series import FloatArray
 from cggm_core.config import RunConfig
 from cggm_core.errors import CggmError
@@ -231,7 +232,9 @@ def differences(configs: Mapping[str, Mapping[str, Any]], ignore: Sequence[str] 
 
 
 def group_names(groups: Mapping[str, Sequence[RunInfo]]) -> dict[str, str]:
-    """A short name for every group: method and preset, and where those agree, the settings that do not.
+    """A short name for every group.
+
+    Method, preset and the knobs that leave the preset; where those agree, the settings that do not.
 
     Args:
         groups: runs by group, as `grouped` gives them.
@@ -244,7 +247,7 @@ def group_names(groups: Mapping[str, Sequence[RunInfo]]) -> dict[str, str]:
         alike = {group: groups[group][0].config for group, name in names.items() if name == shared}
         apart = differences(alike, ("training.seed", "preset"))
         for group in alike:
-            told = [f"{key.rpartition('.')[2]} {one[group]}" for key, one in apart.items() if group in one]
+            told = [f"{key.rpartition('.')[2]} {_shown(one[group])}" for key, one in apart.items() if group in one]
             names[group] = f"{shared}, {', '.join(told[:3])}" if told else shared
     for group, name in list(names.items()):
         if list(names.values()).count(name) > 1:
@@ -255,4 +258,20 @@ def group_names(groups: Mapping[str, Sequence[RunInfo]]) -> dict[str, str]:
 def _method_name(info: RunInfo) -> str:
     words = [info.config.get("method", ""), info.config.get("preset", "")]
     told = " ".join(word for word in words if isinstance(word, str) and word)
-    return told[:60] or f"run {info.id[-5:]}"
+    return ", ".join([told[:60], *_departures(info.config)]) if told else f"run {info.id[-5:]}"
+
+
+def _departures(config: Mapping[str, Any]) -> list[str]:
+    """Knobs of the method that differ from its preset, as words; none where the method is unknown here."""
+    given = config.get("method_params")
+    try:
+        preset = catalog.card("method", config["method"]).resolve({}, config.get("preset", ""))
+    except (CggmError, KeyError, TypeError):
+        return []
+    if not isinstance(given, Mapping):
+        return []
+    return [f"{name} {_shown(given[name])}" for name in preset if name in given and given[name] != preset[name]][:3]
+
+
+def _shown(value: object) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)[:40]

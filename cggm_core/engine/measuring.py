@@ -64,7 +64,9 @@ class Measuring:
                 self._unimodal(step)
             self._coefficients(step)
         for key, value in step.readings.items():
-            self._vectors.append(([key], torch.as_tensor(value).reshape(1)))
+            if not isinstance(value, Tensor):
+                value = torch.full((1,), value, dtype=self._dtype, device=self._one.device)
+            self._vectors.append(([key], value.reshape(1)))
         self.columns = tuple(key for keys, _ in self._vectors for key in keys)
         self.vector = torch.cat([values.detach().to(self._dtype) for _, values in self._vectors])
 

@@ -11,8 +11,8 @@ from cggm_core import names
 from cggm_core.analysis.comparison import LEVEL, Band, Spread, band
 from cggm_core.analysis.series import Axis, FloatArray
 from cggm_core.figures import theme
-from cggm_core.figures.dynamics import AXIS_LABELS
 from cggm_core.figures.spec import FigureSpec, Line, Panel, label
+from cggm_core.figures.view import AXIS_LABELS
 from cggm_core.names import MetricKey
 
 SPREADS: dict[Spread, str] = {

@@ -7,6 +7,7 @@ TrueType fonts, and carries no date.
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from cggm_core.errors import ConfigError
 from cggm_core.figures import theme
@@ -22,6 +24,7 @@ from cggm_core.figures.spec import FigureSpec, Line, Panel
 Format = Literal["pdf", "svg", "png"]
 WIDTHS = {"column": 3.4, "page": 7.0}
 DPI = 300
+_LETTERS_PER_INCH = 19
 _DASHES: dict[str, Any] = {
     "solid": "solid", "dash": (0, (5, 2)), "dot": (0, (1.2, 1.6)), "dashdot": (0, (6, 2, 1.2, 2)),
     "longdash": (0, (9, 2.5)), "longdashdot": (0, (9, 2.5, 1.2, 2.5)),
@@ -66,12 +69,15 @@ def rendered(spec: FigureSpec, form: Format = "pdf", *, width: float = WIDTHS["c
 
 def _drawn(spec: FigureSpec, width: float) -> Figure:
     count = len(spec.panels)
-    height = width * (0.62 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
+    height = width * (0.7 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
     page = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(page)
     all_axes = page.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(all_axes, spec.panels, strict=True):
         _panel(axes, panel, spec)
+        if panel.note:
+            # A view that leaves points out must say so on paper too.
+            axes.set_title(textwrap.fill(panel.note, int(width * _LETTERS_PER_INCH)), loc="left", fontsize=6)
     all_axes[-1].set_xlabel(spec.x_label)
     shown: dict[str, Any] = {}
     for axes in all_axes:
@@ -91,12 +97,23 @@ def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
     axes.set_ylabel(panel.y_label)
     if panel.points():
         axes.set_yscale(panel.scale)
+        if panel.scale == "log":
+            # The usual formatter writes formulas, and formulas stay off so that names are printed as they are.
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         for line in panel.lines:
             _line(axes, line)
         if panel.y_range is not None:
             axes.set_ylim(*panel.y_range)
         if panel.neutral is not None:
-            axes.axhline(panel.neutral, color=tones[theme.NEUTRAL], linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+            axes.axhline(
+                panel.neutral,
+                color=tones[theme.NEUTRAL],
+                linewidth=0.8,
+                linestyle=(0, (4, 2)),
+                zorder=1,
+                label=panel.neutral_label,
+            )
         edges = axes.get_xlim()
         for mark in spec.marks:
             colour = tones[theme.WARNING if mark.warning else theme.EVENT]

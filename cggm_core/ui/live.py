@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from cggm_core.analysis.series import Curve, FloatArray, IntArray, Smoother
-from cggm_core.figures.dynamics import DRAWN, modalities_of
+from cggm_core.figures.dynamics import DRAWN
 from cggm_core.figures.spec import label
+from cggm_core.figures.view import modalities_of
 from cggm_core.names import MetricKey
 from cggm_core.store.downsample import kept_indices
 from cggm_core.store.protocols import Event, RunInfo, RunReader, Series

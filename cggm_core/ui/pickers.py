@@ -22,7 +22,7 @@ def run_label(info: RunInfo) -> str:
     seed = training.get("seed") if isinstance(training, dict) else None
     what = [
         plain(info.name, 60) if info.name else "",
-        plain(config.get("dataset", ""), 40),
+        plain(str(config.get("dataset", "")).replace("\\", "/").rpartition("/")[2], 40),
         plain(config.get("method", ""), 30),
         plain(config.get("preset", ""), 20),
         f"seed {plain(seed, 12)}" if seed is not None else "",

@@ -137,10 +137,12 @@ def frame(infos: Sequence[RunInfo]) -> pd.DataFrame:
 def column_config(infos: Sequence[RunInfo]) -> dict[str, Any]:
     """How the columns of `frame` are shown."""
     config, number = st.column_config, "%.4f"
+    marked = any(info.sample or info.archived or info.pinned for info in infos)
     pills = [text for text, _ in STATES.values()] + list(_MARKS)
     shown: dict[str, Any] = {
         "state": config.MultiselectColumn(
-            "State", options=pills, color=[*(c for _, c in STATES.values()), *_MARKS.values()], width=118,
+            "State", options=pills, color=[*(c for _, c in STATES.values()), *_MARKS.values()],
+            width=180 if marked else 118,
         ),
         "name": config.TextColumn("Name", width=180),
         "progress": config.ProgressColumn(

@@ -29,7 +29,6 @@ h1 { letter-spacing: -0.01em; padding-bottom: 0.25rem; }
 [data-testid="stColumn"]:has(> * .st-key-new_run_summary) {
   position: sticky; top: 4rem; align-self: flex-start;
 }
-:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 @media (max-width: 1000px) {
   [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] .st-key-new_run_summary) {
     flex-wrap: wrap;

@@ -7,6 +7,7 @@ import streamlit as st
 
 from cggm_core.analysis.series import curve
 from cggm_core.figures import dynamics
+from cggm_core.figures.view import RunView
 from cggm_core.names import MetricKey
 from cggm_core.store.protocols import Event
 from cggm_core.ui.chart import live_chart
@@ -17,7 +18,7 @@ PERIOD = float(st.query_params.get("period", "0.5"))
 LOSE = st.query_params.get("lose", "")
 
 
-def view(rows: int) -> dynamics.RunView:
+def view(rows: int) -> RunView:
     step = np.arange(rows)
     noise = np.random.default_rng(0)
     curves = {}
@@ -27,7 +28,7 @@ def view(rows: int) -> dynamics.RunView:
         for name, value in (("unimodal_score", score), ("balance_coefficient", coefficient)):
             curves[MetricKey(name, modality)] = curve(step, step // 100, step * 0.02, value, 20.0)
     events = (Event(0, 150, "set", "rho <b>1.3</b> → 1.6", {}, 3.0),)
-    return dynamics.RunView(curves, MODALITIES, half_life=20.0, steps_per_epoch=100.0, events=events)
+    return RunView(curves, MODALITIES, half_life=20.0, steps_per_epoch=100.0, events=events)
 
 
 @st.fragment(run_every=PERIOD)

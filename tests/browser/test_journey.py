@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cggm_core import catalog
-from cggm_core.store import ENDED, Catalogue, open_reader
+from cggm_core.store import ENDED, Catalogue, open_reader, read_marks, trash, trashed
 from tests.browser.conftest import ROOT, Watched, served
 from tests.pages import making
 from tests.pages.test_pages import HOSTILE, hostile
@@ -95,14 +95,15 @@ def hidden(page: Any) -> list[str]:
     )
 
 
-def shapes_and_notes(page: Any) -> int:
-    """Marks of events on all charts."""
-    return int(
-        page.evaluate(
-            "[...document.querySelectorAll('.cggm-plot')].filter("
-            "(plot) => (plot.layout.shapes || []).some((shape) => shape.type === 'line')).length"
-        )
-    )
+def event_on_every_chart(page: Any) -> int:
+    """Look at one chart after the other until each draws the changed setting; how many there are."""
+    plots = page.locator(".cggm-plot").all()
+    for plot in plots:
+        plot.scroll_into_view_if_needed()
+        drawn = "(plot) => (plot.layout.shapes || []).some((shape) => shape.name === 'event set')"
+        assert wait_for(lambda plot=plot, drawn=drawn: plot.evaluate(drawn))
+    plots[0].scroll_into_view_if_needed()
+    return len(plots)
 
 
 def zoom(page: Any) -> None:
@@ -154,23 +155,18 @@ def test_start_watch_intervene_stop_and_compare(visit: Visit, runs: Path, pictur
     zoom(page)
     zoomed, drawn = x_range(page), steps_drawn(page)
 
-    marks = shapes_and_notes(page)
     rho = page.get_by_role("spinbutton", name="rho", exact=True)
     rho.fill("1.7")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Apply").click()
     wait_draws(page, 5)
-    page.wait_for_function(
-        "([...document.querySelectorAll('.cggm-plot')]).filter((plot) => (plot.layout.shapes || [])"
-        f".some((shape) => shape.type === 'line')).length > {marks} || {marks} > 0"
-    )
+    assert event_on_every_chart(page) >= 5
     heard = wait_for(lambda: [e for e in open_reader(runs / run_id).events() if e.kind == "set"])
     assert heard[0].data["rho"] == 1.7
     page.wait_for_selector("text=Done at step")
     assert steps_drawn(page) > drawn
     assert x_range(page) == pytest.approx(zoomed)
     assert hidden(page) == away != []
-    assert shapes_and_notes(page) > 0
     page.screenshot(path=pictures / "3-monitor-after-rho.png", full_page=True)
 
     page.get_by_role("button", name="Stop", exact=True).click()
@@ -225,21 +221,70 @@ def test_what_users_typed_loads_links_and_draws_nothing(page: str, visit: Visit,
     watched.check()
 
 
+def tick_first_row(watched: Watched) -> None:
+    watched.page.wait_for_selector("[data-testid=stDataFrame] canvas")
+    watched.settled()
+    box = watched.page.locator("[data-testid=stDataFrame]").first.bounding_box()
+    watched.page.mouse.click(box["x"] + 16, box["y"] + 36 + 18)
+    watched.page.wait_for_selector("text=1 of 1 chosen")
+
+
 def test_a_chosen_run_stays_chosen_when_another_one_starts(visit: Visit, runs: Path) -> None:
     making.finished(runs, making.config(name="to be chosen"))
     watched = visit("/?q=chosen")
     page = watched.page
-    table = page.locator("[data-testid=stDataFrame]").first
-    page.wait_for_selector("[data-testid=stDataFrame] canvas")
-    watched.settled()
-    box = table.bounding_box()
-    page.mouse.click(box["x"] + 16, box["y"] + 36 + 18)
-    page.wait_for_selector("text=1 of 1 chosen")
+    tick_first_row(watched)
     making.finished(runs, making.config(name="chosen later"))
     page.wait_for_selector("text=1 of 2 chosen", timeout=30_000)
     page.get_by_role("button", name="Edit").click()
     name = page.get_by_role("dialog").get_by_role("textbox", name="Name")
     assert wait_for(lambda: name.input_value() == "to be chosen")
+    watched.check()
+
+
+def pick_first(page: Any, label: str) -> None:
+    """Open a list and take its first entry; a list that opens while the page still moves closes again."""
+    option = page.get_by_role("option").first
+    for _ in range(10):
+        page.get_by_role("combobox", name=label).click()
+        with contextlib.suppress(Exception):
+            option.click(timeout=2000)
+            break
+    page.keyboard.press("Tab")
+
+
+def test_a_run_is_described_deleted_restored_and_deleted_for_good(visit: Visit, runs: Path) -> None:
+    run_id = making.finished(runs, making.config(name="to be mended"))
+    watched = visit("/?q=mended")
+    page = watched.page
+    tick_first_row(watched)
+    page.get_by_role("button", name="Edit").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox", name="Tags").fill("x, y")
+    dialog.get_by_role("textbox", name="Notes").fill("why it was mended")
+    dialog.get_by_role("button", name="Save").click()
+    marks = wait_for(lambda: read_marks(runs / run_id, {}).notes and read_marks(runs / run_id, {}))
+    assert (marks.name, marks.tags, marks.notes) == ("to be mended", ("x", "y"), "why it was mended")
+    page.wait_for_selector("text=why it was mended")
+
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Move 1 to the trash").click()
+    assert wait_for(lambda: trashed(runs) == (run_id,))
+    for action, left in (("Restore", ()), ("Delete for good", ())):
+        if not trashed(runs):
+            trash(runs, run_id)
+            watched.open("/?q=mended")
+        # A dialog that closes gives the keyboard back to the button that opened it.
+        page.get_by_role("dialog").wait_for(state="detached")
+        watched.settled()
+        page.get_by_text("Trash (1)").click()
+        pick_first(page, "Runs in the trash")
+        page.get_by_role("button", name=action).click()
+        if action == "Delete for good":
+            page.get_by_role("dialog").get_by_role("button", name=action).click()
+        assert wait_for(lambda left=left: trashed(runs) == left)
+    assert not (runs / run_id).exists()
+    watched.settled()
     watched.check()
 
 

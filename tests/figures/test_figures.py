@@ -11,6 +11,7 @@ from cggm_core.errors import ConfigError
 from cggm_core.figures import comparison, dynamics, screen, theme
 from cggm_core.figures.print import rendered
 from cggm_core.figures.spec import FigureSpec
+from cggm_core.figures.view import RunView
 from cggm_core.names import MetricKey
 from cggm_core.store.protocols import Event
 
@@ -23,7 +24,7 @@ EVENTS = (
 )
 
 
-def view(rows: int = 200, half_life: float = 5.0, axis: str = "step") -> dynamics.RunView:
+def view(rows: int = 200, half_life: float = 5.0, axis: str = "step") -> RunView:
     rng = np.random.default_rng(0)
     step = np.arange(rows)
     curves = {}
@@ -31,7 +32,7 @@ def view(rows: int = 200, half_life: float = 5.0, axis: str = "step") -> dynamic
         for modality in ("",) if metric in FUSED else MODALITIES:
             value = np.abs(rng.standard_normal(rows)) + 0.1
             curves[MetricKey(metric, modality)] = curve(step, step // 50, step * 0.1, value, half_life)
-    return dynamics.RunView(curves, MODALITIES, axis, 50.0, half_life, EVENTS, 0.1)  # type: ignore[arg-type]
+    return RunView(curves, MODALITIES, axis, 50.0, half_life, EVENTS, 0.1)  # type: ignore[arg-type]
 
 
 ALL = tuple(dynamics.FIGURES)
@@ -47,7 +48,7 @@ def test_drawing_is_deterministic_json(name: str, rows: int) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_data_gives_a_figure_that_says_so(name: str) -> None:
-    spec = dynamics.FIGURES[name](dynamics.RunView({}, ()))
+    spec = dynamics.FIGURES[name](RunView({}, ()))
     drawn = screen.figure(spec)
     texts = [note["text"] for note in drawn["layout"]["annotations"]]
     assert any(panel.empty in texts for panel in spec.panels)
@@ -73,7 +74,7 @@ def test_a_modality_has_one_colour_and_one_dash_in_every_figure() -> None:
 
 def test_colours_do_not_depend_on_which_modalities_were_recorded() -> None:
     some = view()
-    only = dynamics.RunView({k: c for k, c in some.curves.items() if k.modality != "audio"}, MODALITIES)
+    only = RunView({k: c for k, c in some.curves.items() if k.modality != "audio"}, MODALITIES)
     assert dynamics.update_ratios(only).panels[0].lines[0].colour == theme.OKABE_ITO[1]
 
 
@@ -139,7 +140,7 @@ def test_exploding_coefficients_are_clipped_and_the_share_is_said() -> None:
     step = np.arange(1000)
     value = np.where(step % 50 == 0, 1e5, 1.2)
     key = MetricKey("balance_coefficient", "audio")
-    made = dynamics.RunView({key: curve(step, step, step * 1.0, value)}, ("audio",))
+    made = RunView({key: curve(step, step, step * 1.0, value)}, ("audio",))
     panel = dynamics.coefficients(made).panels[0]
     assert panel.y_range is not None
     assert panel.y_range[1] < 10
@@ -203,8 +204,18 @@ def test_the_axis_says_what_a_score_is_and_in_which_unit() -> None:
 def test_names_of_users_are_printed_as_they_are() -> None:
     key = MetricKey("unimodal_score", "a_b $x^")
     step = np.arange(5)
-    made = dynamics.RunView({key: curve(step, step, step * 1.0, step * 0.1)}, ("a_b $x^",))
+    made = RunView({key: curve(step, step, step * 1.0, step * 0.1)}, ("a_b $x^",))
     assert "a_b $x^" in rendered(dynamics.scores(made), "svg").decode()
+
+
+def test_logarithmic_axes_are_printed_as_numbers_and_what_is_left_out_is_said() -> None:
+    assert "mathdefault" not in rendered(dynamics.gradient_norms(view()), "svg").decode()
+    step = np.arange(1000)
+    key = MetricKey("balance_coefficient", "audio")
+    curves = {key: curve(step, step, step * 1.0, np.where(step % 50 == 0, 1e5, 1.2))}
+    made = rendered(dynamics.coefficients(RunView(curves, ("audio",))), "svg", width=7.0).decode()
+    assert "2.0 % of the points lie outside" in made
+    assert "1: unchanged" in made
 
 
 def test_print_refuses_what_it_cannot_do() -> None:

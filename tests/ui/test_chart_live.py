@@ -8,6 +8,7 @@ import pytest
 from cggm_core.analysis.series import smoothed
 from cggm_core.config import RunConfig
 from cggm_core.figures import dynamics
+from cggm_core.figures.view import RunView
 from cggm_core.names import MetricKey
 from cggm_core.store import MemoryRun
 from cggm_core.store.protocols import Event
@@ -168,7 +169,7 @@ def test_the_csv_of_a_figure_guards_names_and_holds_the_drawn_numbers() -> None:
         writer.log(stream, step, 0, [0.1 * step])
     live = LiveRun(run.reader())
     live.poll()
-    spec = dynamics.scores(dynamics.RunView(live.curves(), live.modalities()))
+    spec = dynamics.scores(RunView(live.curves(), live.modalities()))
     lines = panels.csv_of(spec).decode().splitlines()
     assert lines[0] == "panel,series,role,x,y"
     assert lines[1] == "score,'=1+1,line,0.0,0.0"

@@ -1,0 +1,117 @@
+"""The settings the app ships with: every name exists, and the server keeps to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+from streamlit import config
+
+from cggm_core.ui.headers import HEADERS, KeepToItself
+from tests.browser.conftest import ROOT, served
+
+SETTINGS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+WANTED = {
+    "server.address": "127.0.0.1", "server.allowedHosts": ["localhost", "127.0.0.1"],
+    "server.enableXsrfProtection": True, "server.enableCORS": True, "server.maxUploadSize": 20,
+    "server.maxMessageSize": 50, "server.enableAgentApi": False, "server.headless": True,
+    "client.showErrorDetails": "none", "client.showErrorLinks": False, "browser.gatherUsageStats": False,
+}  # fmt: skip
+
+
+def options(given: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in given.items():
+        if isinstance(value, dict):
+            yield from options(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+@pytest.mark.parametrize("name", list(options(SETTINGS)))
+def test_every_option_is_one_of_the_installed_streamlit(name: str) -> None:
+    assert name in config._config_options_template
+
+
+@pytest.mark.parametrize("name", list(WANTED))
+def test_the_server_keeps_to_itself(name: str) -> None:
+    section, _, key = name.partition(".")
+    assert SETTINGS[section][key] == WANTED[name]
+
+
+def test_no_font_or_theme_comes_from_elsewhere() -> None:
+    assert "http" not in (ROOT / ".streamlit" / "config.toml").read_text()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("settings")
+    with served(folder / "runs", folder / "log") as found:
+        yield found
+
+
+def asked(address: str, path: str, **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection(urlparse(address).netloc, timeout=10)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+    finally:
+        connection.close()
+
+
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
+
+
+def test_a_socket_of_ones_own_page_opens(address: str) -> None:
+    own = {"Host": urlparse(address).netloc, "Origin": address, **UPGRADE}
+    assert asked(address, "/_stcore/stream", **own).status == 101
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [{"Origin": "http://evil.test"}, {"Host": "evil.test", "Origin": "http://evil.test"}, {"Host": "evil.test"}],
+)
+def test_a_foreign_host_or_origin_gets_no_socket(address: str, foreign: dict[str, str]) -> None:
+    assert asked(address, "/_stcore/stream", **{**UPGRADE, **foreign}).status != 101
+
+
+def test_every_answer_forbids_foreign_content_and_frames(address: str) -> None:
+    answer = asked(address, "/")
+    assert answer.status == 200
+    policy = answer.getheader("content-security-policy", "")
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "https:" not in policy
+
+
+def test_the_middleware_adds_what_is_missing_and_leaves_sockets_alone() -> None:
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "headers": [(b"X-Frame-Options", b"SAMEORIGIN")]})
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    async def nothing() -> Any:
+        return {}
+
+    asyncio.run(KeepToItself(app)({"type": "http"}, nothing, keep))
+    asyncio.run(KeepToItself(app)({"type": "websocket"}, nothing, keep))
+    names = [name for name, _ in sent[0]["headers"]]
+    assert sorted(map(bytes.lower, names)) == sorted(name for name, _ in HEADERS)
+    assert sent[1]["headers"] == [(b"X-Frame-Options", b"SAMEORIGIN")]
+
+
+def test_app_py_stays_the_frame_and_nothing_else() -> None:
+    assert len((Path(ROOT) / "app.py").read_text().splitlines()) < 60
