@@ -33,6 +33,9 @@ TRAINING_PARAMS = (
     Param("schedule_epochs", 10, 1, 100_000, "epochs between two drops, for the step schedule"),
     Param("schedule_factor", 0.1, 0.0, 1.0, "step: factor a drop; cosine: final over first rate; 1 is constant"),
     Param("warmup_epochs", 0, 0, 100_000, "epochs of linear warm-up; 0 is none"),
+    Param("score", "standard", text="what a score is: standard is accuracy, -MAE or mean Dice; binary, for "
+          "regression, is the share of right signs, as the released code of CGGM has it",
+          choices=("standard", "binary")),
     Param("seed", 0, 0, 2**31 - 1, "of parameters and of the order of samples"),
     Param("device", "auto", text="auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one"),
     Param("precision", "float32", text="number format of forward and backward",
@@ -64,6 +67,7 @@ class Training:
     schedule_epochs: int = 10
     schedule_factor: float = 0.1
     warmup_epochs: int = 0
+    score: str = "standard"
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"

@@ -201,6 +201,7 @@ def draw(live: LiveRun, axis: Axis) -> int:
         live.half_life,
         live.events,
         live.chance(),
+        live.score_label(),
     )
     specs = dynamics.run_figures(view)
     link = f"{live.reader.run_id}:{axis}"

@@ -37,7 +37,7 @@ def choose_data() -> tuple[str, dict[str, Any], DatasetCard | None]:
     with st.container(border=True):
         st.subheader("Data", anchor=False)
         name = st.selectbox(
-            "Data set", [*cards, OWN_FILE], key="new.dataset",
+            "Data set", [*cards, OWN_FILE], list(cards).index(RunConfig.dataset), key="new.dataset",
             format_func=lambda n: f"{n} · {cards[n].title}" if n in cards else "Own file (.npz)",
         )  # fmt: skip
         if name == OWN_FILE:

@@ -180,7 +180,7 @@ def test_lists_load_no_torch() -> None:
 
 
 MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
-    "unknown data set": (("--dataset", "nope"), "no dataset named 'nope'; there are: digits_views"),
+    "unknown data set": (("--dataset", "nope"), "no dataset named 'nope'; there are: diabetes, digits_views"),
     "unknown method": (("--method", "nope"), "no method named 'nope'"),
     "unknown preset": (("--method", "cggm", "--preset", "nope"), "no preset 'nope'"),
     "rho of zero": (("--method", "cggm", "--rho", "0"), "rho must be above 0"),

@@ -57,7 +57,7 @@ def test_a_preset_is_where_the_knobs_start_from() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"dataset": "mnist"}, "no dataset named 'mnist'; there are: digits_views"),
+        ({"dataset": "mnist"}, "no dataset named 'mnist'; there are: diabetes, digits_views"),
         ({"method": "magic"}, "no method named 'magic'; there are: cggm"),
         ({"method": "cggm", "preset": "papers"}, "no preset 'papers'; it has: paper, released, stable"),
         ({"method": "cggm", "method_params": {"rho": 0}}, "rho must be above 0, up to 100, not 0"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from cggm_core.errors import DataError
 from cggm_core.protocols.data import SPLITS, DataBundle, Kind, ModalitySpec, Split, TaskSpec
+from cggm_core.protocols.regression import label_options
 
 _CHUNK_VALUES = 4_000_000
 Array = NDArray[Any]
@@ -41,7 +43,8 @@ def make_bundle(
         split: `[n]`, 0 train, 1 validation, 2 test.
 
     Returns:
-        Inputs in float32 with zero mean and unit spread on train; a sample's id is its row.
+        Inputs in float32 with zero mean and unit spread on train; a sample's id is its row. Regression labels
+        stay in their unit; what scales them goes into the task's options.
 
     Raises:
         DataError: for fewer than two modalities, an empty train or validation split, or a value that leaves
@@ -65,7 +68,10 @@ def make_bundle(
         ids = torch.from_numpy(index.astype(np.int64))
         splits[part] = Split({m: values[ids] for m, values in scaled.items()}, labels[ids], ids)
     specs = {m: ModalitySpec(kinds[m], tuple(raw.shape[1:])) for m, raw in inputs.items()}
-    return DataBundle(name, task, specs, splits, fingerprint(task, inputs, kinds, target, split))
+    digest = fingerprint(task, inputs, kinds, target, split)
+    if task.name == "regression" and len(rows["train"]):
+        task = replace(task, options={**label_options(splits["train"].target), **task.options})
+    return DataBundle(name, task, specs, splits, digest)
 
 
 def standardise(values: Array, train: Array, kind: Kind) -> NDArray[np.float32]:
@@ -155,3 +161,18 @@ def stratified_split(
         for code, part in enumerate(np.split(rows, cuts)):
             split[part] = code
     return split
+
+
+def quantile_bins(values: Array, bins: int = 10) -> NDArray[np.int64]:
+    """Rank of each value in `bins` equal shares, by which a regression set is stratified.
+
+    Args:
+        values: `[n]` labels; ties fall in the order of rows.
+        bins: how many shares.
+
+    Returns:
+        `[n]` from 0 (lowest share) to `bins - 1`.
+    """
+    rank = np.empty(len(values), np.int64)
+    rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return rank * bins // max(1, len(values))

@@ -83,7 +83,7 @@ class Trainer:
         self.config, self.data, self.place = config, data, Place()
         self.device = choose_device(settings.device)
         self.precision = Precision(settings.precision, self.device)
-        self.task = make_task(data.task)
+        self.task = make_task(data.task, settings.score)
         seed_everything(settings.seed)
         builder = catalog.load("model", config.model, ModelBuilder)(**config.model_params)
         self.model = builder.build(data).to(self.device)

@@ -266,7 +266,7 @@ class _Worker:
         return text, {
             "device": str(device), "processor": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
             "python": platform.python_version(), "data": self._data.fingerprint, "task": self._data.task.name,
-            "score": trainer.task.score_name, "chance": trainer.task.chance,
+            "score": trainer.task.score_name, "unit": self._data.task.unit, "chance": trainer.task.chance,
             "modalities": list(self._data.modalities), "parameters": count, "classifier_parameters": read,
             "samples": {name: len(split) for name, split in self._data.splits.items()},
         }  # fmt: skip

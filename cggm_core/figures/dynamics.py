@@ -17,9 +17,16 @@ from cggm_core.names import MetricKey
 _MARKER_POINTS = 40
 
 
+def _score(text: str, view: RunView) -> str:
+    """A score's axis label: what it is and in which unit, where that is known."""
+    return f"{text}: {view.score}" if view.score else text
+
+
 def scores(view: RunView) -> FigureSpec:
     """Score of every unimodal classifier and of the fused prediction on training batches (Fig. 2a, 3a)."""
-    panel = _panel(view, "score", ["unimodal_score", "score"], "Score", level=view.chance, neutral_label="chance")
+    panel = _panel(
+        view, "score", ["unimodal_score", "score"], _score("Score", view), level=view.chance, neutral_label="chance"
+    )
     return _figure(
         view, "scores", "Scores on training batches", [panel],
         "A line that rises early and stays above the others belongs to the modality the network leans on; "
@@ -30,7 +37,7 @@ def scores(view: RunView) -> FigureSpec:
 def validation(view: RunView) -> FigureSpec:
     """The same scores on the validation split, one point an epoch."""
     panel = _panel(
-        view, "validation", ["val_unimodal_score", "val_score"], "Validation score",
+        view, "validation", ["val_unimodal_score", "val_score"], _score("Validation score", view),
         smooth=False, level=view.chance, neutral_label="chance",
         empty="The first validation comes at the end of the first epoch.",
     )  # fmt: skip

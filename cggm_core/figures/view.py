@@ -32,6 +32,7 @@ class RunView:
         half_life: of the smoothing, in steps; 0 draws the raw values alone.
         events: everything that happened.
         chance: score of guessing; None where the task has none.
+        score: what a score is, with its unit; "" while unknown.
     """
 
     curves: Mapping[MetricKey, Curve]
@@ -41,6 +42,7 @@ class RunView:
     half_life: float = 0.0
     events: tuple[Event, ...] = ()
     chance: float | None = None
+    score: str = ""
     marks: tuple[Mark, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -51,7 +51,8 @@ CARD = MethodCard(
     neutral={"magnitude": False, "direction": False},
     cost="classifiers on each modality's features, forward and backward",
     departs="paper: L_gm of the same step (Eq. 13, not Algorithm 1), last layer's weight only; released: cosine of "
-    "weights, L_gm of the step before, no rho inside it, 1e-8 in the denominator, projections unscaled",
+    "weights, L_gm of the step before, no rho inside it, 1e-8 in the denominator, projections unscaled; its score of "
+    "regression is the share of right signs (training setting score=binary)",
 )  # fmt: skip
 
 

@@ -20,9 +20,11 @@ class Task(ABC):
     Attributes:
         spec: outputs, class names, unit.
         score_name: what the score is, in a word: accuracy, -MAE, Dice.
+        scores: words that `TaskSpec.options["score"]` may hold; "standard" is the task's own.
     """
 
     score_name: str
+    scores: tuple[str, ...] = ("standard",)
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
@@ -54,4 +56,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def chance(self) -> float:
-        """Score of the best constant prediction under balanced labels; a reference line in figures."""
+        """Score of the best constant prediction: of balanced classes, of the train labels in regression.
+
+        A reference line in figures; NaN where it is not known.
+        """

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cggm_core.errors import CapabilityError
 from cggm_core.protocols.classification import Classification
 from cggm_core.protocols.data import TaskSpec
+from cggm_core.protocols.regression import Regression
 from cggm_core.protocols.task import Task
 
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {"classification": Classification, "regression": Regression}
 
 
-def make_task(spec: TaskSpec) -> Task:
+def make_task(spec: TaskSpec, score: str = "standard") -> Task:
     """The task a data set asks for.
 
+    Args:
+        spec: of the data.
+        score: which of the task's scores is taken (`Task.scores`).
+
     Raises:
-        CapabilityError: for a task that cannot be trained yet.
+        CapabilityError: for a task that cannot be trained yet, or a score it has not.
     """
     if spec.name not in TASKS:
         raise CapabilityError(f"the task {spec.name!r} cannot be trained; there are: {', '.join(TASKS)}")
-    return TASKS[spec.name](spec)
+    kind = TASKS[spec.name]
+    if score not in kind.scores:
+        raise CapabilityError(f"{spec.name} has no {score} score; it has: {', '.join(kind.scores)}")
+    return kind(replace(spec, options={**spec.options, "score": score}))

@@ -14,6 +14,7 @@ import numpy as np
 
 from cggm_core.analysis.series import Curve, FloatArray, IntArray, Smoother
 from cggm_core.figures.dynamics import DRAWN
+from cggm_core.figures.spec import label
 from cggm_core.figures.view import modalities_of
 from cggm_core.names import MetricKey
 from cggm_core.store.downsample import kept_indices
@@ -145,6 +146,13 @@ class LiveRun:
         """Score of guessing, as the worker said when it started; None where it did not."""
         said = next((e.data["chance"] for e in reversed(self.events) if "chance" in e.data), None)
         return float(said) if isinstance(said, int | float) and math.isfinite(said) else None
+
+    def score_label(self) -> str:
+        """What a score of this run is, with its unit, as the worker said; "" where it did not."""
+        data = next((e.data for e in reversed(self.events) if "score" in e.data), {})
+        name, unit = data.get("score", ""), data.get("unit", "")
+        # A share of right signs has no unit, whatever the label's is.
+        return label(name, unit if name == "-MAE" else "") if isinstance(name, str) else ""
 
     def latest(self, metric: str, modality: str = "") -> float:
         """Newest value of a series; NaN where there is none."""

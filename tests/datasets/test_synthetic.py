@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from cggm_core.datasets.synthetic import Synthetic, ceiling, truth
+from cggm_core.datasets.synthetic import Synthetic, ceiling, regression_ceiling, truth
 from cggm_core.errors import ConfigError
 
 
@@ -74,6 +74,50 @@ def test_ceilings_by_hand():
     two = 0.5 * math.erfc(-(1 / 0.5) / 2)
     assert ceiling(2, 1.0, 0.5) == pytest.approx(two, abs=1e-9)
     assert ceiling(10, 1.0, 1e6) == pytest.approx(0.1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("length", "speed"), [(1, "1"), (6, "1"), (1, "0.2")])
+def test_unimodal_error_of_regression_follows_informativeness_up_to_the_ceiling(length, speed):
+    builder = Synthetic(
+        task="regression",
+        samples=6000,
+        dim=10,
+        length=length,
+        informative="0.95,0.6,0",
+        noise="0.4",
+        speed=speed,
+        seed=3,
+    )
+    data = builder.build()
+    assert data.task.name == "regression"
+    for m, best in builder.truth().ceilings.items():
+        read = {name: part.inputs[m] for name, part in data.splits.items()}
+        flat = {name: (x.mean(1) if x.dim() == 3 else x).double().numpy() for name, x in read.items()}
+        fitted = LinearRegression().fit(flat["train"], data.splits["train"].target[:, 0])
+        error = np.abs(fitted.predict(flat["test"]) - data.splits["test"].target[:, 0].numpy()).mean()
+        assert -error == pytest.approx(best, abs=0.03)
+    assert builder.truth().dominant == "m1"
+
+
+def test_ceilings_of_regression_by_hand():
+    blind = -math.sqrt(2 / math.pi)
+    assert regression_ceiling(0.0, 0.3) == blind
+    assert regression_ceiling(1.0, 0.0) == 0.0
+    assert regression_ceiling(0.6, 0.0) == pytest.approx(0.8 * blind)
+    assert regression_ceiling(1.0, 1.0) == pytest.approx(math.sqrt(0.5) * blind)
+
+
+def test_the_truth_of_regression():
+    def dominant(informative, speed=(1, 1)):
+        by_name = (dict(zip("ab", v, strict=True)) for v in (informative, (0.3, 0.3), speed))
+        return truth(
+            classes=4, task="regression", **dict(zip(("informative", "noise", "speed"), by_name, strict=True))
+        ).dominant
+
+    assert dominant((0.9, 0.5)) == "a"
+    assert dominant((0.8, 0.8)) is None
+    assert dominant((0.8, 0.8), (0.2, 1)) == "b"
+    assert dominant((0.1, 0.0)) is None
 
 
 def verdict(informative, speed=(1, 1), noise=(0.3, 0.3)):

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,6 +193,12 @@ def test_an_svg_keeps_text_as_text() -> None:
     made = rendered(dynamics.scores(view()), "svg").decode()
     assert ">Score<" in made
     assert "<dc:date>" not in made
+
+
+def test_the_axis_says_what_a_score_is_and_in_which_unit() -> None:
+    told = replace(view(), score="-MAE [points]")
+    assert dynamics.scores(told).panels[0].y_label == "Score: -MAE [points]"
+    assert dynamics.validation(told).panels[0].y_label == "Validation score: -MAE [points]"
 
 
 def test_names_of_users_are_printed_as_they_are() -> None:

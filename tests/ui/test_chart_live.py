@@ -121,6 +121,23 @@ def test_progress_knows_the_length_of_a_pass_and_chance_comes_from_the_worker() 
     assert live.rate() >= 0.0
 
 
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ({}, ""),
+        ({"score": "accuracy", "unit": ""}, "accuracy"),
+        ({"score": "-MAE", "unit": "points"}, "-MAE [points]"),
+        ({"score": "sign accuracy", "unit": "points"}, "sign accuracy"),
+    ],
+)
+def test_what_a_score_is_and_its_unit_come_from_the_worker(said: dict[str, str], label: str) -> None:
+    run, writer, _ = run_of(3)
+    writer.event(0, "start", "training starts", said)
+    live = LiveRun(run.reader())
+    live.poll()
+    assert live.score_label() == label
+
+
 def event(number: int, kind: str, data: dict[str, Any]) -> Event:
     return Event(number, 10 * number, kind, kind, data, float(number))
 
