@@ -5,9 +5,10 @@ from __future__ import annotations
 from cggm_core.errors import CapabilityError
 from cggm_core.protocols.classification import Classification
 from cggm_core.protocols.data import TaskSpec
+from cggm_core.protocols.segmentation import Segmentation
 from cggm_core.protocols.task import Task
 
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
 
 
 def make_task(spec: TaskSpec) -> Task:
