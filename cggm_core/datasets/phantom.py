@@ -32,6 +32,7 @@ CARD = DatasetCard(
 )  # fmt: skip
 
 SLICES = 8
+# The contrast on which a region stands out best from the region around it (the whole tumour: from the image).
 INFORMED_BY = {"wt": "flair", "tc": "t2", "et": "t1ce"}
 CLASSES = ("background", "core, not enhancing", "oedema", "enhancing")
 # Brightness of air, white matter, grey matter, ventricle, then what whole tumour, core and enhancing part add.
@@ -101,17 +102,17 @@ class Phantom(DatasetBuilder):
         lookalike = {
             "flair": brain & self._spot(random, count, 0.07), "t1ce": brain & self._spot(random, count, 0.05),
         }  # fmt: skip
-        rough = self._smooth(random.standard_normal((count, self.size, self.size)))
+        rough = self._smooth(random.standard_normal((count, self.size, self.size), np.float32))
         images = {}
         for m, (air, inner, outer, fluid, *gains) in _CONTRASTS.items():
-            image = np.where(brain, np.where(white, inner, outer), air)
-            image = np.where(ventricle & brain & ~whole, fluid, image) + 0.05 * rough * brain
+            image = np.where(brain, np.where(white, np.float32(inner), np.float32(outer)), np.float32(air))
+            image = np.where(ventricle & brain & ~whole, np.float32(fluid), image) + 0.05 * rough * brain
             for region, gain in zip((whole, core, enhancing), gains, strict=True):
                 image = image + gain * region
             if m in lookalike:
                 image = image + max(gains) * (lookalike[m] & ~whole)
-            image = image * a_patient(0.9, 1.1)[:, None, None]
-            image = self._smooth(image) + self.noise * random.standard_normal(image.shape)
+            image = image * a_patient(0.9, 1.1)[:, None, None].astype(np.float32)
+            image = self._smooth(image) + self.noise * random.standard_normal(image.shape, np.float32)
             images[m] = np.clip(np.round(image * 180), 0, 255).astype(np.uint8)
         return images, labels.astype(np.int64)
 
@@ -127,11 +128,16 @@ class Phantom(DatasetBuilder):
             for v, least in ((down, -np.inf), (across, -np.inf), (tall, 1e-6), (wide, 1e-6))
         )
         y, x = (place[None, :, None] - middle_y) / half_y, (place[None, None, :] - middle_x) / half_x
-        angle, rim = np.arctan2(y, x), np.ones((count, self.size, self.size))
-        for waves in (2, 3, 5):
+        spot = (x + 1j * y).astype(np.complex64)
+        distance, rim = np.abs(spot), np.ones(1, np.float32)
+        # Sines of multiples of the angle are powers of the direction: cheap, and the angle is never needed.
+        once = spot / np.maximum(distance, 1e-6)
+        twice = once * once
+        for waves, turned in ((2, twice), (3, twice * once), (5, twice * twice * once)):
             phase, share = random.uniform(0, 2 * np.pi, count), random.uniform(0, uneven / waves * 2, count)
-            rim += share[:, None, None] * np.sin(waves * angle + phase[:, None, None])
-        found: Array = x * x + y * y < rim * rim
+            swing = (share * np.exp(1j * phase)).astype(np.complex64)
+            rim = rim + (turned * swing[:, None, None]).imag
+        found: Array = distance < rim
         return found
 
     def _spot(self, random: np.random.Generator, count: int, radius: float) -> Array:
