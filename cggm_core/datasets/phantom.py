@@ -96,8 +96,14 @@ class Phantom(DatasetBuilder):
         down, across = far * np.sin(turn), far * np.cos(turn)
         reach = a_patient(0.20, 0.36) * np.sqrt(np.clip(1 - ((depth - a_patient(-0.4, 0.4)) / 0.9) ** 2, 0, 1))
         whole = brain & self._inside(random, down, across, reach, reach * a_patient(0.75, 1.2), 0.15)
-        core = whole & self._inside(random, down, across, 0.66 * reach, 0.66 * reach, 0.15)
-        enhancing = core & self._inside(random, down, across, 0.46 * reach, 0.46 * reach, 0.15)
+        regions = [whole]
+        for low, high in ((0.5, 0.75), (0.45, 0.75)):
+            # Size and place inside the region around it vary, or the one could be guessed from the other.
+            share, turn = a_patient(low, high), a_patient(0, 2 * np.pi)
+            aside = 0.6 * (1 - share) * reach
+            down, across, reach = down + aside * np.sin(turn), across + aside * np.cos(turn), share * reach
+            regions.append(regions[-1] & self._inside(random, down, across, reach, reach, 0.15))
+        core, enhancing = regions[1:]
         labels = np.where(enhancing, 3, np.where(core, 1, np.where(whole, 2, 0)))
         lookalike = {
             "flair": brain & self._spot(random, count, 0.07), "t1ce": brain & self._spot(random, count, 0.05),
@@ -107,7 +113,7 @@ class Phantom(DatasetBuilder):
         for m, (air, inner, outer, fluid, *gains) in _CONTRASTS.items():
             image = np.where(brain, np.where(white, np.float32(inner), np.float32(outer)), np.float32(air))
             image = np.where(ventricle & brain & ~whole, np.float32(fluid), image) + 0.05 * rough * brain
-            for region, gain in zip((whole, core, enhancing), gains, strict=True):
+            for region, gain in zip(regions, gains, strict=True):
                 image = image + gain * region
             if m in lookalike:
                 image = image + max(gains) * (lookalike[m] & ~whole)

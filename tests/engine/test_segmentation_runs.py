@@ -55,6 +55,7 @@ def test_coefficient_and_direction_loss_follow_from_the_csv(runs_root: Path) -> 
     np.testing.assert_allclose(steps[("loss", "")], total, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_phantom_is_learnt() -> None:
     made = {"dataset.samples": 320, "dataset.size": 32, "epochs": 8, "model.width": 16, "lr": 5e-3}
     _, rows = trained(tiny_masks(**made), readers=False, measure=False)

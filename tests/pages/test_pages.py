@@ -174,3 +174,13 @@ def texts(message: Message) -> Iterator[tuple[str, str]]:
                 yield from texts(one)
             elif isinstance(one, str) and (name, field.name) not in PLAIN_FIELDS:
                 yield f"{name}.{field.name}", one
+
+
+def test_the_form_offers_the_models_that_fit_the_data(open_page: Open, runs_root: Path) -> None:
+    page = open_page("new_run")
+    assert page.selectbox(key="new.model").value == "late_fusion"
+    page.selectbox(key="new.dataset").set_value("phantom").run()
+    assert [text.split(" ")[0] for text in page.selectbox(key="new.model").options] == ["segmentation_fusion"]
+    assert not page.error
+    page.selectbox(key="new.dataset").set_value("own file (.npz)").run()
+    assert page.selectbox(key="new.model").value == "auto"
