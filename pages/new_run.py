@@ -67,7 +67,7 @@ def choose_model(data: tuple[str, dict[str, Any], DatasetCard | None]) -> tuple[
     with st.container(border=True):
         st.subheader("Model", anchor=False)
         name = st.selectbox(
-            "Model", names, key="new.model",
+            "Model", names, key=f"new.model.{task or 'file'}",
             format_func=lambda n: f"{n} · {cards[n].title if n in cards else 'the one for the task of the file'}",
         )  # fmt: skip
         if name == AUTO:
