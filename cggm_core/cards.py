@@ -204,10 +204,12 @@ class ModelCard(Card):
     Attributes:
         kinds: input kinds it has an encoder for (vector, sequence, image).
         tasks: tasks it has a head for.
+        default_for: tasks it is taken for where no model is named; each task has one such model.
     """
 
     kinds: tuple[str, ...] = ()
     tasks: tuple[TaskName, ...] = ()
+    default_for: tuple[TaskName, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from cggm_core.cards import Card, DatasetCard, MethodCard, ModelCard, Param, Val
 from cggm_core.errors import ConfigError
 
 NAME_LENGTH = 200
+AUTO = "auto"
 TRAINING_PARAMS = (
     Param("epochs", 10, 1, 100_000, "passes over the training split"),
     Param("batch_size", 64, 2, 65_536, "samples a step; 2 is noisiest, the whole split is a full gradient"),
@@ -90,7 +91,9 @@ class RunConfig:
     Attributes:
         dataset: name of a card, or path of an `.npz` file in the exchange format.
         dataset_params: knobs of the data set's card (none for a file).
-        model, model_params: the model's card and knobs.
+        model, model_params: the model's card and knobs; `auto` takes the one that is default for the data's task.
+            For a data set of the catalog that is settled at once; what a file holds is known when it is read, so
+            until `settled` its knobs are unchecked.
         method, method_params: the balancing method's card and knobs.
         preset: the method's preset the knobs started from; "" for none. Its values are already inside
             `method_params`, which alone decides.
@@ -103,7 +106,7 @@ class RunConfig:
 
     dataset: str = "digits_views"
     dataset_params: Mapping[str, Value] = field(default_factory=dict)
-    model: str = "late_fusion"
+    model: str = AUTO
     model_params: Mapping[str, Value] = field(default_factory=dict)
     method: str = "joint"
     preset: str = ""
@@ -115,18 +118,21 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         method: MethodCard = catalog.card("method", self.method)
-        model: ModelCard = catalog.card("model", self.model)
         preset = self.preset or (method.presets[0].name if method.presets else "")
         put = object.__setattr__
         put(self, "preset", preset)
         put(self, "method_params", method.resolve(dict(self.method_params), preset))
-        put(self, "model_params", model.resolve(dict(self.model_params)))
         if self.is_file():
             if self.dataset_params:
                 raise ConfigError(f"a data file has no settings, found {sorted(self.dataset_params)}")
         else:
             data: DatasetCard = catalog.card("dataset", self.dataset)
             put(self, "dataset_params", data.resolve(dict(self.dataset_params)))
+            if self.model == AUTO:
+                put(self, "model", default_model(str(self.dataset_params.get("task", data.task))))
+        if self.model != AUTO:
+            model: ModelCard = catalog.card("model", self.model)
+            put(self, "model_params", model.resolve(dict(self.model_params)))
         put(self, "name", clean_text(self.name, NAME_LENGTH))
         put(self, "notes", clean_text(self.notes, 20_000, lines=True))
         put(self, "tags", tuple(clean_text(tag, 60) for tag in self.tags))
@@ -134,6 +140,14 @@ class RunConfig:
     def is_file(self) -> bool:
         """Whether `dataset` is a path and not a card's name."""
         return self.dataset.endswith(".npz")
+
+    def settled(self, task: str) -> RunConfig:
+        """A copy with its model named, once the data's task is known.
+
+        Raises:
+            ConfigError: for a knob that this model does not have, or a value outside its range.
+        """
+        return replace(self, model=default_model(task)) if self.model == AUTO else self
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types; `from_dict` gives an equal one back."""
@@ -223,6 +237,18 @@ class RunConfig:
             else:
                 raise ConfigError(f"unknown setting {name!r}; parts are dataset., model. and method.")
         return made
+
+
+def default_model(task: str) -> str:
+    """Name of the model that is taken for a task where none is named.
+
+    Raises:
+        ConfigError: if no model is.
+    """
+    for name, card in catalog.all_cards("model").items():
+        if task in card.default_for:
+            return name
+    raise ConfigError(f"no model is the default for {task}; name one")
 
 
 def clean_text(text: str, limit: int, *, lines: bool = False) -> str:

@@ -130,6 +130,7 @@ _EPOCH = (
     ("dice_wt", "Dice, whole tumour", "", "higher", "fused", "Dice of the whole tumour"),
     ("dice_tc", "Dice, tumour core", "", "higher", "fused", "Dice of the tumour core"),
     ("dice_et", "Dice, enhancing tumour", "", "higher", "fused", "Dice of the enhancing tumour"),
+    ("dice_mean", "Dice, mean", "", "higher", "fused", "mean Dice of the regions, or of the foreground classes"),
     ("dice", "Dice", "", "higher", "fused", "Dice of the foreground"),
 )  # fmt: skip
 

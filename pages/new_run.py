@@ -10,7 +10,7 @@ import streamlit as st
 
 from cggm_core import catalog, launch
 from cggm_core.cards import DatasetCard, MethodCard, ModelCard, PageCard, Preset
-from cggm_core.config import TRAINING_PARAMS, RunConfig, Training
+from cggm_core.config import AUTO, TRAINING_PARAMS, RunConfig, Training
 from cggm_core.errors import CggmError, ConfigError
 from cggm_core.ui import checking, forms, queue_panel, session
 from cggm_core.ui.safe import md, plain, sentences
@@ -58,12 +58,20 @@ def choose_data() -> tuple[str, dict[str, Any], DatasetCard | None]:
         return name, values, card
 
 
-def choose_model() -> tuple[str, dict[str, Any], ModelCard]:
-    """Model and its knobs."""
+def choose_model(data: tuple[str, dict[str, Any], DatasetCard | None]) -> tuple[str, dict[str, Any], ModelCard | None]:
+    """Model and its knobs, of the models that fit the data; for a file, `auto` fits whatever is in it."""
     cards: dict[str, ModelCard] = catalog.all_cards("model")
+    task = str(data[1].get("task", data[2].task)) if data[2] else ""
+    names = [AUTO, *cards] if data[2] is None else [name for name, card in cards.items() if task in card.tasks]
+    names.sort(key=lambda name: name != AUTO and task not in cards[name].default_for)
     with st.container(border=True):
         st.subheader("Model", anchor=False)
-        name = st.selectbox("Model", list(cards), key="new.model", format_func=lambda n: f"{n} · {cards[n].title}")
+        name = st.selectbox(
+            "Model", names, key=f"new.model.{task or 'file'}",
+            format_func=lambda n: f"{n} · {cards[n].title if n in cards else 'the one for the task of the file'}",
+        )  # fmt: skip
+        if name == AUTO:
+            return name, {}, None
         card = cards[name]
         st.caption(md(card.summary, 400))
         values = {}
@@ -132,7 +140,7 @@ def choose_words() -> tuple[str, str]:
 
 
 def build(
-    data: tuple[str, dict[str, Any], DatasetCard | None], model: tuple[str, dict[str, Any], ModelCard],
+    data: tuple[str, dict[str, Any], DatasetCard | None], model: tuple[str, dict[str, Any], ModelCard | None],
     methods: Mapping[Choice, dict[str, Any]], training: Mapping[str, Any], seeds: str, words: tuple[str, str],
 ) -> list[RunConfig]:  # fmt: skip
     """Every run of the matrix, methods within seeds.
@@ -273,7 +281,7 @@ def page() -> None:
         methods_place, data_place = st.container(), st.container()
         with data_place:
             data = choose_data()
-            model = choose_model()
+            model = choose_model(data)
         with methods_place:
             methods = choose_methods()
         training, seeds = choose_training()

@@ -120,3 +120,19 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_names_lose_control_and_direction_marks_only(text: str, clean: str) -> None:
     assert clean_text(text, 200) == clean
     assert json.loads(RunConfig(name=text).to_json())["name"] == clean
+
+
+def test_the_datas_task_names_the_model_where_nobody_does() -> None:
+    assert RunConfig().model == "late_fusion"
+    assert RunConfig(dataset="phantom").model == "segmentation_fusion"
+    file = RunConfig(dataset="some.npz", model_params={"width": 32})
+    assert file.model == "auto"
+    assert RunConfig.from_json(file.to_json()) == file
+    assert (file.settled("regression").model, file.settled("regression").model_params["layers"]) == ("late_fusion", 2)
+    assert file.settled("segmentation").model_params == {"size": "laptop", "width": 32, "dropout": 0.0}
+    with pytest.raises(ConfigError, match="segmentation_fusion has no setting 'heads'"):
+        RunConfig(dataset="some.npz", model_params={"heads": 2}).settled("segmentation")
+    with pytest.raises(ConfigError, match="no model is the default for ranking"):
+        file.settled("ranking")
+    named = RunConfig(dataset="some.npz", model="late_fusion")
+    assert named.settled("segmentation") is named

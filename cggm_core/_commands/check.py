@@ -47,7 +47,7 @@ def _described(config: RunConfig) -> dict[str, Any]:
     from cggm_core.engine import worker
 
     prepared = worker.prepare(config)
-    data = prepared.data
+    config, data = prepared.config, prepared.data
     return {
         "dataset": data.name,
         "task": data.task.name,

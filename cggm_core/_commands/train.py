@@ -52,7 +52,7 @@ def run(given: argparse.Namespace) -> int:
     from cggm_core.engine import worker
 
     prepared = worker.prepare(config)
-    folder = resumed or _made(given.runs, config)
+    folder = resumed or _made(given.runs, prepared.config)
     note_launch(folder, own_identity())
     print(folder.name, flush=True)
     with _logged(folder / LOG, given.worker):

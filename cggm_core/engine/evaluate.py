@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from cggm_core.engine.devices import Precision
 from cggm_core.engine.readers import UnimodalReaders
@@ -35,23 +34,19 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    parts: dict[str, list[Tensor]] = {"": []}
-    targets: list[Tensor] = []
+    tallies = {"": task.tally()}
     for index in torch.arange(len(split)).split(batch):
         part = take(split, index, device)
         with precision.forward():
             features = model.encode(part.inputs)
-            parts[""].append(model.head(model.fuse(features)).float())
+            fused = model.head(model.fuse(features)).float()
+        tallies[""].add(fused, part.target)
         if readers:
             for modality, logits in readers.predict(features).items():
-                parts.setdefault(modality, []).append(logits)
-        targets.append(part.target)
+                tallies.setdefault(modality, task.tally()).add(logits, part.target)
     model.train(training)
-    target, logits = torch.cat(targets), torch.cat(parts.pop(""))
-    found = {
-        MetricKey(f"{prefix}loss"): float(task.loss(logits, target)),
-        MetricKey(f"{prefix}score"): float(task.score(logits, target)),
-    }
-    for modality, alone in parts.items():
-        found[MetricKey(f"{prefix}unimodal_score", modality)] = float(task.score(torch.cat(alone), target))
-    return found | {MetricKey(prefix + name): value for name, value in task.metrics(logits, target).items()}
+    whole = tallies.pop("")
+    found = {MetricKey(f"{prefix}loss"): float(whole.loss()), MetricKey(f"{prefix}score"): float(whole.score())}
+    for modality, alone in tallies.items():
+        found[MetricKey(f"{prefix}unimodal_score", modality)] = float(alone.score())
+    return found | {MetricKey(prefix + name): value for name, value in whole.metrics().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from cggm_core.protocols.method import BalanceMethod, MethodContext
 from cggm_core.protocols.model import ModelBuilder, encoder_parameters
 from cggm_core.protocols.step import CAPABILITIES, Step
 from cggm_core.protocols.tasks import make_task
+
+_EVALUATED_VALUES = 2**22  # input values predicted together: large images in smaller parts
 
 
 @dataclass
@@ -78,7 +81,7 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, data: DataBundle, *, readers: bool = True, measure: bool = True) -> None:
-        settings = config.training
+        config, settings = config.settled(data.task.name), config.training
         check_method(config, data)
         self.config, self.data, self.place = config, data, Place()
         self.device = choose_device(settings.device)
@@ -153,7 +156,8 @@ class Trainer:
         """Values of one split by key; empty for a split without samples."""
         if split not in self.data.splits or len(self.data.splits[split]) == 0:
             return {}
-        size = max(256, self.config.training.batch_size)
+        values = sum(math.prod(spec.shape) for spec in self.data.modalities.values())
+        size = max(self.config.training.batch_size, min(256, _EVALUATED_VALUES // values))
         return evaluate(
             self.model,
             self.readers,

@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can start: configuration, data and trainer fit together; nothing was written yet."""
+    """A run that can start: configuration (its model named), data and trainer fit; nothing was written yet."""
 
     config: RunConfig
     data: DataBundle
@@ -78,7 +78,8 @@ def prepare(config: RunConfig) -> Prepared:
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     data = build_data(config)
-    return Prepared(config, data, Trainer(config, data))
+    trainer = Trainer(config, data)
+    return Prepared(trainer.config, data, trainer)
 
 
 def run(

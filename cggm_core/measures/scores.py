@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cggm_core.measures.gradients import measure_dtype
@@ -49,3 +50,32 @@ def sign_accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     """
     right = ((prediction > 0) == (target > 0)).sum()
     return right.to(measure_dtype(prediction.device)) / target.numel()
+
+
+def region_counts(predicted: Tensor, target: Tensor, members: Tensor) -> Tensor:
+    """Pixels of each region in both maps of labels, and in the one plus in the other.
+
+    Args:
+        predicted: labels below `classes`, int64.
+        target: the same, of the same shape.
+        members: `[regions, classes]` bool, the labels that make each region.
+
+    Returns:
+        `[regions, 2]` int64; counts of parts of a data set add up to those of the whole.
+    """
+    # Look-ups and not a histogram: on a GPU the size of a histogram is a value the host would wait for.
+    there, said = members[:, target].flatten(1), members[:, predicted].flatten(1)
+    return torch.stack([(there & said).sum(1), there.sum(1) + said.sum(1)], 1)
+
+
+def dice(counts: Tensor) -> Tensor:
+    """2 |A and B| / (|A| + |B|), by region.
+
+    Args:
+        counts: as `region_counts` gives them, `[regions, 2]`.
+
+    Returns:
+        `[regions]` in [0, 1] in the measuring dtype; 1 where a region is in neither map, as in the BraTS challenge.
+    """
+    both, sizes = counts.to(measure_dtype(counts.device)).unbind(1)
+    return torch.where(sizes > 0, 2 * both / sizes.clamp_min(1), torch.ones_like(both))

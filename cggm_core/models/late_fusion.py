@@ -34,6 +34,7 @@ CARD = ModelCard(
     ),
     kinds=("vector", "sequence", "image"),
     tasks=("classification", "regression"),
+    default_for=("classification", "regression"),
 )  # fmt: skip
 
 
@@ -116,7 +117,8 @@ class LateFusionBuilder(ModelBuilder):
             fitting = [name for name, card in catalog.all_cards("model").items() if data.task.name in card.tasks]
             raise CapabilityError(
                 f"model late_fusion cannot do {data.task.name} ({data.name}): it has a head for "
-                f"{' and '.join(CARD.tasks)}; models that can: {', '.join(fitting) or 'none yet'}"
+                f"{' and '.join(CARD.tasks)}; models that can: {', '.join(fitting) or 'none yet'} "
+                "(--model NAME, or leave it at auto)"
             )
         return LateFusion(
             data.modalities, data.task.outputs, width=self.width, layers=self.layers, heads=self.heads,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from cggm_core.protocols.data import TaskSpec
@@ -53,6 +54,10 @@ class Task(ABC):
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """The task's named metrics over a whole split, on the host (`accuracy f1`, `mae corr ...`, `dice_wt ...`)."""
 
+    def tally(self) -> Tally:
+        """An empty count of a whole split; a task whose predictions are large replaces what this one holds."""
+        return WholeSplit(self)
+
     @property
     @abstractmethod
     def chance(self) -> float:
@@ -60,3 +65,54 @@ class Task(ABC):
 
         A reference line in figures; NaN where it is not known.
         """
+
+
+class Tally(ABC):
+    """Loss, score and metrics of a whole split, counted part by part; equal to those of all of it at once."""
+
+    @abstractmethod
+    def add(self, logits: Tensor, target: Tensor) -> None:
+        """Count a part: shapes as in `Task.loss`, one sample or more, on any one device."""
+
+    @abstractmethod
+    def loss(self) -> Tensor:
+        """The task's loss over everything added, a scalar."""
+
+    @abstractmethod
+    def score(self) -> Tensor:
+        """The task's score over everything added, a scalar."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """The task's metrics over everything added, on the host."""
+
+
+class WholeSplit(Tally):
+    """Keeps every prediction and asks the task once: exact, and small where a sample has few outputs."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._logits: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def add(self, logits: Tensor, target: Tensor) -> None:
+        """Keep a part."""
+        self._logits.append(logits)
+        self._targets.append(target)
+
+    def loss(self) -> Tensor:
+        """Of all parts joined."""
+        return self._task.loss(*self._joined())
+
+    def score(self) -> Tensor:
+        """Of all parts joined."""
+        return self._task.score(*self._joined())
+
+    def metrics(self) -> dict[str, float]:
+        """Of all parts joined."""
+        return self._task.metrics(*self._joined())
+
+    def _joined(self) -> tuple[Tensor, Tensor]:
+        if len(self._logits) > 1:
+            self._logits, self._targets = [torch.cat(self._logits)], [torch.cat(self._targets)]
+        return self._logits[0], self._targets[0]

@@ -8,9 +8,14 @@ from cggm_core.errors import CapabilityError
 from cggm_core.protocols.classification import Classification
 from cggm_core.protocols.data import TaskSpec
 from cggm_core.protocols.regression import Regression
+from cggm_core.protocols.segmentation import Segmentation
 from cggm_core.protocols.task import Task
 
-TASKS: dict[str, type[Task]] = {"classification": Classification, "regression": Regression}
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "regression": Regression,
+    "segmentation": Segmentation,
+}
 
 
 def make_task(spec: TaskSpec, score: str = "standard") -> Task:

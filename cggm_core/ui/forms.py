@@ -120,11 +120,11 @@ def parse_seeds(text: str) -> list[int]:
     return unique
 
 
-def misfit(dataset: DatasetCard | None, model: ModelCard, method: MethodCard) -> str:
+def misfit(dataset: DatasetCard | None, model: ModelCard | None, method: MethodCard) -> str:
     """Why a data set, a model and a method do not go together, in one sentence; "" if they do."""
     if dataset is None:
         return ""
-    if dataset.task not in model.tasks:
+    if model is not None and dataset.task not in model.tasks:
         return f"{model.title} has no head for {dataset.task}, the task of {dataset.title}; choose another model"
     if dataset.task not in method.tasks:
         return f"{method.title} is not sound for {dataset.task}; choose another method or data set"
@@ -142,7 +142,7 @@ def command_line(config: RunConfig) -> str:
     if config.preset:
         words += ["--preset", config.preset]
     base = RunConfig(dataset=config.dataset, method=config.method, preset=config.preset, model=config.model)
-    if config.model != RunConfig().model:
+    if config.model != RunConfig(dataset=config.dataset, dataset_params=config.dataset_params).model:
         words += ["--model", config.model]
     training = vars_of(config.training)
     words += ["--seed", str(training.pop("seed"))]

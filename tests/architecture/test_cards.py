@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cggm_core import cards, catalog
 from cggm_core.catalog import FOLDERS, all_cards, module, read_card
+from cggm_core.config import default_model
 
 EVERY = [(kind, name) for kind in FOLDERS for name in all_cards(kind)]
 
@@ -23,6 +24,13 @@ def test_there_are_methods_data_sets_and_models() -> None:
     assert {"joint", "cggm"} <= set(all_cards("method"))
     assert {"digits_views", "synthetic"} <= set(all_cards("dataset"))
     assert "late_fusion" in all_cards("model")
+
+
+def test_each_task_has_one_model_where_none_is_named() -> None:
+    models = all_cards("model")
+    for task in get_args(cards.TaskName):
+        assert [name for name, card in models.items() if task in card.default_for] == [default_model(task)]
+    assert all(set(card.default_for) <= set(card.tasks) for card in models.values())
 
 
 def test_a_card_that_is_changed_after_it_was_written_down_is_seen(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from cggm_core.engine.trainer import Trainer
 from cggm_core.names import METRICS
 from cggm_core.protocols.diagnostic import Diagnostic
 from cggm_core.protocols.step import CAPABILITIES
-from tests.support.training import bits, tiny_config, tiny_data, trained
+from tests.support.training import bits, tiny_config, tiny_data, tiny_masks, trained
 
 DIAGNOSTICS = catalog.all_cards("diagnostic")
 
@@ -54,3 +54,25 @@ def test_this_law_can_fail() -> None:
     meddled = Trainer(config, tiny_data(config))
     meddled.fit(on_step=lambda step: torch.rand(1))
     assert bits(meddled.model) != bits(trained(config)[0].model)
+
+
+@pytest.mark.parametrize("method", ["joint", "cggm"])
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_looking_at_masks_changes_no_bit(name: str, method: str) -> None:
+    config = tiny_masks(method, **{"model.dropout": 0.2})
+    plain, _ = trained(config)
+    state = torch.get_rng_state()
+    watched, seen = Trainer(config, tiny_data(config)), []
+    looker = catalog.load("diagnostic", name, Diagnostic)()
+    watched.fit(on_step=lambda step: seen.append(looker.observe(step)))
+    pictures = [picture for one in seen for picture in one.pictures]
+    assert all(torch.isfinite(p.array).all() and p.array.shape == watched.model.head.weight.shape for p in pictures)
+    assert bits(watched.model) == bits(plain.model)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_joint_training_on_masks_has_the_same_bits_without_measuring_and_without_classifiers() -> None:
+    config = tiny_masks(**{"model.dropout": 0.2})
+    full, bare = trained(config)[0], Trainer(config, tiny_data(config), measure=False, readers=False)
+    bare.fit()
+    assert bits(full.model) == bits(bare.model)

@@ -22,7 +22,7 @@ from cggm_core.protocols.method import BalanceMethod, MethodContext
 from cggm_core.protocols.model import encoder_parameters
 from cggm_core.protocols.step import CAPABILITIES, Step
 from cggm_core.protocols.tasks import make_task
-from tests.support.training import Rows, SumFusion, bits, reordered, tiny_config, tiny_data, trained
+from tests.support.training import Rows, SumFusion, bits, reordered, tiny_config, tiny_data, tiny_masks, trained
 
 METHODS: dict[str, MethodCard] = catalog.all_cards("method")
 SETTINGS = [(name, preset.name) for name, card in METHODS.items() for preset in card.presets or ()] + [
@@ -163,3 +163,42 @@ def test_relabelling_modalities_permutes_the_coefficients(name: str, preset: str
 @pytest.mark.parametrize(("name", "preset"), SETTINGS)
 def test_reads_no_capability_it_did_not_declare(name: str, preset: str) -> None:
     small_world(name, preset, tiny_data(tiny_config()), frozenset(METHODS[name].requires))
+
+
+def masks_of(name: str, preset: str = "", **given: Any) -> RunConfig:
+    knobs = METHODS[name].resolve({}, preset)
+    return tiny_masks(name).with_settings({f"method.{k}": v for k, v in knobs.items()} | given)
+
+
+MASKED = [(name, preset) for name, preset in SETTINGS if "segmentation" in METHODS[name].tasks]
+
+
+@pytest.mark.parametrize(("name", "preset"), MASKED)
+def test_trains_on_masks_with_finite_numbers_and_the_same_bits_again(name: str, preset: str) -> None:
+    (first, rows), (second, _) = (trained(masks_of(name, preset)) for _ in range(2))
+    assert bits(first.model) == bits(second.model)
+    assert len(rows.steps) == first.steps
+    for row in rows.steps.values():
+        for key, value in row.items():
+            low, high = METRICS[key.metric].bounds
+            assert math.isfinite(value), str(key)
+            assert low is None or value >= low, str(key)
+            assert high is None or value <= high, str(key)
+
+
+@pytest.mark.parametrize("name", [name for name, card in METHODS.items() if "segmentation" in card.tasks])
+def test_neutral_setting_on_masks_is_joint_training_to_the_bit(name: str) -> None:
+    neutral = masks_of(name, **{f"method.{k}": v for k, v in METHODS[name].neutral.items()})
+    assert bits(trained(neutral)[0].model) == bits(trained(tiny_masks())[0].model)
+
+
+@pytest.mark.parametrize(("name", "preset"), MASKED)
+def test_resumed_on_masks_equals_uninterrupted(name: str, preset: str, tmp_path) -> None:
+    config = masks_of(name, preset)
+    first = Trainer(config, tiny_data(config))
+    assert not first.fit(between=lambda place: place.step < 4)
+    torch.save(first.state_dict(), tmp_path / "state")
+    resumed = Trainer(config, tiny_data(config))
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert resumed.fit()
+    assert bits(resumed.model) == bits(trained(config)[0].model)

@@ -132,7 +132,9 @@ def test_regression_has_as_many_logits_as_outputs():
 
 
 def test_segmentation_is_refused():
-    with pytest.raises(CapabilityError, match=r"late_fusion cannot do segmentation \(random\).*models that can: "):
+    with pytest.raises(
+        CapabilityError, match=r"late_fusion cannot do segmentation \(random\).*models that can: segmentation_fusion "
+    ):
         build(task="segmentation")
 
 

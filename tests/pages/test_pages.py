@@ -174,3 +174,14 @@ def texts(message: Message) -> Iterator[tuple[str, str]]:
                 yield from texts(one)
             elif isinstance(one, str) and (name, field.name) not in PLAIN_FIELDS:
                 yield f"{name}.{field.name}", one
+
+
+def test_the_form_offers_the_models_that_fit_the_data(root: Path, open_page: Open) -> None:
+    page = open_page("new_run")
+    assert page.selectbox(key="new.model.classification").value == "late_fusion"
+    page.selectbox(key="new.dataset").set_value("phantom").run()
+    offered = page.selectbox(key="new.model.segmentation").options
+    assert [text.split(" ")[0] for text in offered] == ["segmentation_fusion"]
+    assert not page.error
+    page.selectbox(key="new.dataset").set_value("own file (.npz)").run()
+    assert page.selectbox(key="new.model.file").value == "auto"

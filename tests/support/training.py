@@ -31,6 +31,20 @@ def tiny_config(method: str = "joint", modalities: int = 3, **given: Any) -> Run
     return base.with_settings(given)
 
 
+def tiny_masks(method: str = "joint", **given: Any) -> RunConfig:
+    """Small phantom slices and a narrow model, two epochs of three steps; `given` replaces dotted settings."""
+    base = RunConfig.from_dict(
+        {
+            "dataset": "phantom",
+            "dataset_params": {"samples": 80, "size": 16, "noise": 0.02},
+            "model_params": {"width": 8},
+            "method": method,
+            "training": {"epochs": 2, "batch_size": 16, "device": "cpu", "threads": 1, "lr": 3e-3},
+        }
+    )
+    return base.with_settings(given)
+
+
 torch.set_num_threads(1)  # small tensors: threads only wait for one another
 
 

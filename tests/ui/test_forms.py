@@ -101,6 +101,8 @@ CONFIGS: list[RunConfig] = [
     RunConfig(),
     RunConfig(method="cggm", preset="stable", name="a 'quoted' name; rm -rf /"),
     RunConfig(method="cggm", method_params={"rho": 0.7, "magnitude": False}, dataset_params={"noise": 0.25}),
+    RunConfig(dataset="phantom", model_params={"size": "paper"}, dataset_params={"samples": 40}),
+    RunConfig(dataset="/data/my file.npz", model="segmentation_fusion"),
     RunConfig(dataset="/data/my file.npz", training=Training(epochs=3, lr=2.5e-5, seed=9, device="cuda:1")),
 ]
 
