@@ -189,9 +189,9 @@ log(1)
 say("flushed", writer.flush())
 child = os.fork()
 if child == 0:
+    say("orphan", os.getpid())
     time.sleep(30)
     os._exit(0)
-say("orphan", child)
 os._exit(0)
 """
     process = processes.start(body, folder)
