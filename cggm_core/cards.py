@@ -6,7 +6,7 @@ forms, pages and lists never load torch.
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,10 +52,13 @@ class Param:
                 return value
             raise ConfigError(f"{self.name} must be true or false, not {value!r}")
         if isinstance(self.default, str):
+            if not self.choices and isinstance(value, (int, float)) and not isinstance(value, bool):
+                value = str(value)  # a list of one number, as the command line reads it
             if isinstance(value, str) and (not self.choices or value in self.choices):
                 return value
-            raise ConfigError(f"{self.name} must be one of {', '.join(self.choices)}, not {value!r}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            allowed = f"one of {', '.join(self.choices)}" if self.choices else "text"
+            raise ConfigError(f"{self.name} must be {allowed}, not {value!r:.80}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
             raise ConfigError(f"{self.name} must be a finite number{self._range()}, not {value!r}")
         if isinstance(self.default, int):
             if value != int(value):

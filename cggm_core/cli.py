@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = build_parser().parse_args(arguments)
     if getattr(given, "runs", None) is None:
-        given.runs = Path(os.environ.get("CGGM_RUNS") or DEFAULT_RUNS)
+        given.runs = Path(os.environ.get("CGGM_RUNS") or DEFAULT_RUNS).expanduser()
     try:
         code: int = given.run(given)
         sys.stdout.flush()

@@ -179,7 +179,7 @@ class RunConfig:
             if not isinstance(given.get(part, ""), str):
                 raise ConfigError(f"{part} must be text, found {given[part]!r:.80}")
         tags = given.get("tags", ())
-        if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        if not isinstance(tags, (list, tuple)) or not all(isinstance(tag, str) for tag in tags):
             raise ConfigError(f"tags must be a list of texts, found {tags!r:.80}")
         return cls(**{**given, "training": Training(**training), "tags": tuple(tags)})
 
@@ -196,7 +196,7 @@ class RunConfig:
         """
         try:
             return cls.from_dict(json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"the configuration is not valid JSON: {error}") from error
 
     def fingerprint(self) -> str:

@@ -27,7 +27,7 @@ CARD = PageCard(
 OWN_FILE = "own file (.npz)"
 FIRST = ("epochs", "batch_size", "lr", "optimiser")
 MOST_RUNS, COMMANDS_SHOWN = 500, 12
-STARTING, QUEUED = "new.starting", "new.queued"
+STARTING, QUEUED, FAILED = "new.starting", "new.queued", "new.failed"
 Choice = tuple[str, str]
 
 
@@ -213,6 +213,8 @@ def summary(configs: Sequence[RunConfig], problem: str) -> None:
         if st.session_state.pop(STARTING, False) and not problem:
             begin(configs, int(side_by_side))
         # Said here, where the eyes are: the queue stands at the top of the page and may be out of sight.
+        if said := st.session_state.pop(FAILED, ""):
+            st.error(md(said, 800), icon=":material/error:")
         if queued := st.session_state.pop(QUEUED, 0):
             st.success(f"{queued} runs are in the queue above.", icon=":material/check_circle:")
         if configs:
@@ -255,8 +257,8 @@ def begin(configs: Sequence[RunConfig], slots: int) -> None:
         launch.start_many(configs, session.runs_root(), slots)
         st.session_state[QUEUED] = len(configs)
     except CggmError as error:
-        st.error(md(error, 800), icon=":material/error:")
-        return
+        st.session_state[FAILED] = str(error)
+    # Drawn anew in both cases: the button was greyed out for the start that is over now.
     st.rerun()
 
 

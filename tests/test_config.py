@@ -75,6 +75,9 @@ def test_a_preset_is_where_the_knobs_start_from() -> None:
         ({"datasets": "x"}, "unknown setting 'datasets'"),
         ({"dataset": 5}, "dataset must be text"),
         ({"tags": "one"}, "tags must be a list of texts"),
+        ({"tags": None}, "tags must be a list of texts"),
+        ({"training": {"seed": 10**400}}, "seed must be a finite number"),
+        ({"dataset": "synthetic", "dataset_params": {"noise": True}}, "noise must be text, not True"),
         ({"dataset": "x.npz", "dataset_params": {"noise": 1}}, "a data file has no settings"),
     ],
 )  # fmt: skip
@@ -85,10 +88,16 @@ def test_a_bad_setting_gets_one_sentence(given: dict, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 100_000, '{"training": null}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", "{", "[" * 100_000, '{"training": {"seed": 1' + "0" * 5000 + "}}", '{"training": null}']
+)
 def test_text_that_is_no_configuration_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         RunConfig.from_json(text)
+
+
+def test_a_list_of_one_number_may_be_given_as_a_number() -> None:
+    assert RunConfig(dataset="synthetic").with_settings({"dataset.noise": 0.5}).dataset_params["noise"] == "0.5"
 
 
 def test_settings_by_dotted_name() -> None:

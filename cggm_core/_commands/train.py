@@ -107,7 +107,7 @@ def _made(root: Path, config: RunConfig) -> Path:
         StoreError: if it cannot be written.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
             f"the runs folder {root} cannot be made: {error.strerror or error}; name another with --runs"

@@ -45,7 +45,7 @@ class GradientSnapshot(Diagnostic):
         training = model.training
         model.eval()
         try:
-            features = {name: value.detach() for name, value in step.features.items()}
+            features = {name: value.detach().float() for name, value in step.features.items()}
             fused = model.fuse(absent(features, (modality,)))
             logits = model.head(fused)
             closed = step.task.logit_gradient(logits, target)

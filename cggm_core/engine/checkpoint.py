@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,18 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         OSError: if the disk refuses; the old checkpoint is still there.
     """
     path, part = folder / CHECKPOINT, folder / f"{CHECKPOINT}.part"
-    with open(part, "wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    # In memory first: written to a full disk, torch answers the disk's refusal with an error of its own.
+    packed = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, packed)
+    try:
+        with open(part, "wb") as file:
+            file.write(packed.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def load(folder: Path, device: torch.device) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Measuring:
         self._dtype = measure_dtype(device)
         self._before = {m: [torch.empty_like(p) for p in own] for m, own in parameters.items()}
         self._scores = torch.zeros(len(parameters), dtype=self._dtype, device=device)
+        self._nothing = torch.zeros((), device=device)
         self._one = torch.ones((), dtype=self._dtype, device=device)
         names = tuple(parameters)
         self._pairs = [pair(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
@@ -79,7 +80,7 @@ class Measuring:
         self._scores = state["scores"].to(self._scores)
 
     def _norms(self) -> Tensor:
-        return torch.stack([l2_norm(gradients_of(own)) for own in self._parameters.values()])
+        return torch.stack([l2_norm(gradients_of(own) or [self._nothing]) for own in self._parameters.values()])
 
     def _modal(self, metric: str, values: Tensor) -> None:
         self._vectors.append(([MetricKey(metric, m) for m in self._parameters], values))

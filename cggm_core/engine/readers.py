@@ -34,12 +34,11 @@ class UnimodalReaders:
 
     def __init__(self, model: MultimodalModel, task: Task, settings: Training, device: torch.device) -> None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed + _SEED_SHIFT)
+            # Of the host alone: torch.manual_seed would reseed GPUs too, and no one put that back.
+            torch.default_generator.manual_seed(settings.seed + _SEED_SHIFT)
             built = model.build_classifiers()
         self.modules = built.to(device)
-        self.by_modality: dict[str, UnimodalClassifier] = dict(
-            zip(model.modalities, built.values(), strict=True)  # type: ignore[arg-type]
-        )
+        self.by_modality: dict[str, UnimodalClassifier] = {m: built[m] for m in model.modalities}  # type: ignore[misc]
         self._task, self._settings = task, settings
         self.optimiser = build_optimiser(self.modules.parameters(), settings, settings.classifier_lr)
 

@@ -50,6 +50,9 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
     method.on_loss(step)
     if look:
         look(step)
+    if measuring and parts.readers:
+        with torch.no_grad():
+            step.head_gradient()  # kept by the step; without a closed form it needs the graph that backward frees
     method.backward(step, lambda loss: parts.precision.scaler.scale(loss).backward())
     parts.precision.scaler.unscale_(parts.optimiser)
     step._fill(Phase.GRADIENTS)

@@ -130,8 +130,6 @@ class Trainer:
         self.model.train()
         while place.epoch < settings.epochs:
             self._set_rates(place.epoch)
-            if place.batch == 0:
-                self.method.on_epoch_start(place.epoch)
             batches = order(settings.seed, place.epoch, len(self.data.splits["train"])).split(settings.batch_size)
             ended = time.perf_counter()
             while place.batch < self.batches:
@@ -140,6 +138,8 @@ class Trainer:
                     if not between(place):
                         return False
                     ended += time.perf_counter() - asked  # a pause or a checkpoint is no step time
+                if place.batch == 0:  # after `between`, whose checkpoints a resume starts from
+                    self.method.on_epoch_start(place.epoch)
                 step = self._one(batches[place.batch], on_step)
                 ended = self._record(recorder, step, ended)
                 place.step, place.batch = place.step + 1, place.batch + 1

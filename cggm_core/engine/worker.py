@@ -24,7 +24,7 @@ from cggm_core.config import RunConfig
 from cggm_core.engine import checkpoint
 from cggm_core.engine.recorder import Recorder
 from cggm_core.engine.trainer import Place, Trainer
-from cggm_core.errors import CggmError
+from cggm_core.errors import CggmError, DataError
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import DataBundle, DatasetBuilder
 from cggm_core.protocols.diagnostic import Diagnostic
@@ -106,6 +106,11 @@ def run(
     """
     state = checkpoint.load(folder, prepared.trainer.device) if resume else None
     if state:
+        if state["data"] != prepared.data.fingerprint:
+            raise DataError(
+                f"{prepared.data.name} has changed since run {folder.name} was trained on it; put the data back, "
+                "or start a new run"
+            )
         prepared.trainer.load_state_dict(state["trainer"])
         torch.set_num_threads(state["threads"])
     writer = open_writer(folder, resume_at=prepared.trainer.place.step if resume else None)
@@ -169,7 +174,8 @@ class _Worker:
             self._writer.state("running")
         if time.monotonic() - self._saved >= self._config.training.checkpoint_seconds:
             self._save()
-        return not self.asked_to_stop
+        # A snapshot that was asked for before the stop is still owed: one more step, then the end.
+        return not self.asked_to_stop or self._snapshot is not None
 
     def _answer(self, requests: tuple[Request, ...]) -> None:
         for request in requests:
@@ -252,6 +258,7 @@ class _Worker:
                     "trainer": self._trainer.state_dict(),
                     "handled": self._handled,
                     "threads": torch.get_num_threads(),
+                    "data": self._data.fingerprint,
                 },
             )
         except OSError as error:

@@ -84,7 +84,7 @@ def _drawn(spec: FigureSpec, width: float) -> Figure:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(name, handle)
     if shown:
-        page.legend(list(shown.values()), list(shown), loc="outside upper left",
+        page.legend(list(shown.values()), [name[:60] for name in shown], loc="outside upper left",
                     ncols=min(len(shown), 5 if width > 5 else 3),
                     frameon=False, handlelength=2.4, columnspacing=1.2)  # fmt: skip
     return page
@@ -138,5 +138,5 @@ def _line(axes: Axes, line: Line) -> None:
     axes.plot(
         line.x, y, color=colour, alpha=theme.RAW_OPACITY if raw else 1.0, linewidth=0.5 if raw else 0.6 * line.width,
         linestyle="solid" if raw else _DASHES[line.dash], marker="o" if line.markers else None, markersize=2.2,
-        label=line.name.replace("\n", " ")[:60] if line.legend else None,
+        label=line.name.replace("\n", " ") if line.legend else None,
     )  # fmt: skip

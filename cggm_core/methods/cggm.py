@@ -69,10 +69,11 @@ class Cggm(BalanceMethod):
     """
 
     def setup(self, context: MethodContext) -> None:
-        """State before the first step: scores 0 (Eq. 6), coefficients 1."""
+        """State before the first step: scores 0 (Eq. 6), B of 1 until it is first defined."""
         zero = torch.zeros(len(context.model.modalities), device=context.device, dtype=context.measure_dtype)
+        neutral = torch.ones_like(zero) / float(self.knobs["rho"])
         self.state = {
-            "scores": zero, "shares": torch.ones_like(zero), "fast": zero, "slow": zero, "noise": zero.sum(),
+            "scores": zero, "shares": neutral, "fast": zero, "slow": zero, "noise": zero.sum(),
         }  # fmt: skip
         self.steps = 0
         self.stale: dict[str, Tensor] = {}

@@ -90,7 +90,7 @@ class BalanceMethod:
         """After an epoch's validation; `report` holds its values by metric name."""
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """Learnable parts of the method's own: moved, checkpointed and set to train or eval with the model."""
+        """Learnable parts of the method's own, made in `setup` on the context's device; checkpointed with the model."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -128,12 +128,15 @@ def regression_metrics(prediction: NDArray[np.floating], truth: NDArray[np.float
         truth: `[n, outputs]`.
 
     Returns:
-        By name; NaN where undefined: corr of a constant, acc2 and f1 without a label other than 0.
+        By name; NaN where undefined: corr of a constant, acc2 and f1 without a label other than 0; all of them where
+        a prediction is not finite.
     """
     # Imported here: a second that only the end of an epoch needs.
     from scipy.stats import pearsonr
     from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
+    if not np.isfinite(prediction).all():
+        return dict.fromkeys(("mae", "corr", "acc2", "acc7", "f1"), math.nan)
     constant = (np.ptp(prediction, axis=0) == 0) | (np.ptp(truth, axis=0) == 0)
     corr = math.nan if constant.any() or len(truth) < 2 else float(np.mean(pearsonr(prediction, truth).statistic))
     signed = truth != 0

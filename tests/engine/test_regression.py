@@ -299,3 +299,8 @@ def test_labels_far_from_zero_are_learnt_in_a_few_epochs() -> None:
     trainer, rows = trained(config)
     assert rows.epochs[0][MetricKey("val_mae")] < 70  # already the first pass is no worse than the best constant
     assert trainer.validate("test")[MetricKey("test_mae")] < 0.85 * -trainer.task.chance
+
+
+def test_a_diverged_prediction_gives_nan_and_no_error() -> None:
+    found = regression_metrics(np.array([[np.nan], [1.0]]), np.array([[0.0], [1.0]]))
+    assert all(np.isnan(value) for value in found.values())

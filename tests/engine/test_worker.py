@@ -10,7 +10,7 @@ import torch
 
 from cggm_core.config import RunConfig
 from cggm_core.engine import checkpoint, worker
-from cggm_core.errors import ConfigError, DamagedRunError, StoreError
+from cggm_core.errors import ConfigError, DamagedRunError, DataError, StoreError
 from cggm_core.names import MetricKey
 from cggm_core.store import create_run, open_reader, send
 from tests.support.training import bits, tiny_config
@@ -89,7 +89,7 @@ def test_a_pause_holds_and_a_resume_lets_go(runs_root: Path) -> None:
 
     def act() -> None:
         send(folder, "pause")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while open_reader(folder).info().state != "paused" and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.4)
@@ -130,7 +130,7 @@ def test_a_snapshot_keeps_three_kinds_of_gradients(runs_root: Path) -> None:
     assert {s.step for s in open_reader(folder).snapshots()} == {0}
     config = tiny_config("cggm", epochs=100_000)
     folder = started(runs_root, config)
-    thread = at_step(folder, 3, lambda: (send(folder, "snapshot"), time.sleep(0.5), send(folder, "stop")))
+    thread = at_step(folder, 3, lambda: (send(folder, "snapshot"), send(folder, "stop")))
     worker.run(worker.prepare(config), folder)
     thread.join()
     kept = open_reader(folder).snapshots()
@@ -204,6 +204,34 @@ def test_a_disk_that_refuses_a_checkpoint_costs_a_warning(runs_root: Path, monke
     assert "No space left" in events(folder, "warning")[0].text
 
 
+def test_a_disk_that_fills_up_leaves_the_old_checkpoint_and_no_piece_of_the_new(runs_root: Path, monkeypatch) -> None:
+    folder = started(runs_root, tiny_config())
+    checkpoint.save(folder, {"trainer": {"a": torch.ones(3)}})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(folder, {"trainer": {"a": torch.zeros(3)}})
+    assert checkpoint.load(folder, torch.device("cpu"))["trainer"]["a"].tolist() == [1, 1, 1]
+    assert list(folder.glob("*.part")) == []
+
+
+def test_a_resume_on_other_data_is_refused(runs_root: Path, tmp_path: Path) -> None:
+    from tests.support.data import write_npz
+
+    config = RunConfig.from_dict({
+        "dataset": str(write_npz(tmp_path / "mine.npz")), "model_params": {"width": 8, "layers": 1, "heads": 2},
+        "training": {"epochs": 1, "batch_size": 16, "device": "cpu"},
+    })  # fmt: skip
+    folder = started(runs_root, config)
+    worker.run(worker.prepare(config), folder)
+    write_npz(tmp_path / "mine.npz", samples=80)
+    with pytest.raises(DataError, match="has changed since"):
+        worker.run(worker.prepare(config), folder, resume=True)
+
+
 @pytest.mark.parametrize(("device", "precision"), [("cuda:9", "float32"), ("cpu", "fp16")])
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(device: str, precision: str) -> None:
     with pytest.raises(ConfigError):
@@ -213,6 +241,8 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(device
 def test_mixed_precision_trains(runs_root: Path) -> None:
     config = tiny_config("cggm", precision="bf16")
     folder = started(runs_root, config)
+    send(folder, "snapshot")
     assert worker.run(worker.prepare(config), folder) == "finished"
+    assert len(open_reader(folder).snapshots()) == 7
     loss = open_reader(folder).series([MetricKey("loss")])[MetricKey("loss")].value
     assert np.isfinite(loss).all()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,8 @@ def root(runs_root: Path) -> Iterator[Path]:
         yield runs_root
 
 
-def test_a_run_starts_finishes_and_leaves_a_log(root: Path) -> None:
+def test_a_run_starts_finishes_and_leaves_a_log(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     begun = time.monotonic()
     run_id = launch.start(workers.short(name="mine", seed=3), root)
     took = time.monotonic() - begun
@@ -46,7 +48,7 @@ def test_a_run_starts_finishes_and_leaves_a_log(root: Path) -> None:
     assert ended.config["training"]["seed"] == 3
     assert ended.step == ended.steps - 1
     until(lambda: "finished" in (run_folder(root, run_id) / "worker.log").read_text())
-    assert list(Path(os.environ.get("TMPDIR", "/tmp")).glob("cggm-start-*/config.json")) == []
+    assert list(tmp_path.glob("cggm-start-*")) == []
 
 
 def test_a_worker_takes_its_share_of_the_cores_and_no_secrets(root: Path, monkeypatch) -> None:
