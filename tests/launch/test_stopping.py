@@ -35,6 +35,8 @@ DEAF = """
 import signal, sys, time
 from cggm_core.store import note_launch, open_writer, own_identity
 from pathlib import Path
+# A shell that starts its commands in the background has them ignore the interrupt, and Python inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in sys.argv[2].split():
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 folder = Path(sys.argv[1])
