@@ -450,7 +450,6 @@ def test_this_machine_is_always_allowed(host: str) -> None:
     app.check_host(host, allowed=False)
 
 
-@pytest.mark.skipif(not (PROJECT / "app.py").is_file(), reason="the app is not there")
 def test_the_app_starts_says_where_and_listens_on_this_machine_only(runs_root: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "cggm_core", "app", "--runs", str(runs_root)],

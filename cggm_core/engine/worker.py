@@ -31,6 +31,7 @@ from cggm_core.protocols.diagnostic import Diagnostic
 from cggm_core.protocols.step import Step
 from cggm_core.store import ControlInbox, Request, RunWriter, open_writer
 
+_FLUSH = 2.0  # seconds a checkpoint waits for the store; one that is away must not stop training
 _PAUSE_LOOK = 0.1  # seconds between two looks at the requests while paused
 
 
@@ -251,6 +252,9 @@ class _Worker:
 
     def _save(self) -> None:
         """Write a checkpoint; a disk that refuses costs a warning, not the training."""
+        # Rows first: a checkpoint ahead of the store would, after a kill, leave a hole that no resume fills.
+        self._recorder.catch_up()
+        self._writer.flush(_FLUSH)
         try:
             checkpoint.save(
                 self._folder,
