@@ -153,6 +153,28 @@ def test_export_writes_exact_numbers_and_refuses_to_overwrite(trained, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
+def test_runs_travel_as_one_archive(trained, tmp_path: Path, capsys) -> None:
+    root, run_id, _ = trained
+    packed, there = tmp_path / "runs.zip", tmp_path / "there"
+    assert cli.main(["export", run_id, "--to", "archive", "--out", str(packed), "--runs", str(root)]) == 0
+    assert capsys.readouterr().out.startswith("1 run, ")
+    assert cli.main(["import", str(packed), "--runs", str(there)]) == 0
+    assert capsys.readouterr().out == f"{run_id}\n"
+    assert cli.main(["import", str(packed), "--json", "--runs", str(there)]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    tables = []
+    for folder in (root, there):
+        assert cli.main(["export", run_id, "--out", "-", "--runs", str(folder)]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(packed.read_bytes()[:-40])
+    assert cli.main(["import", str(broken), "--runs", str(tmp_path / "other")]) == 2
+    assert "nothing was changed" in capsys.readouterr().err
+    assert cli.main(["export", run_id, "--to", "archive", "--out", "-", "--runs", str(root)]) == 2
+    assert cli.main(["export", run_id, run_id, "--out", str(tmp_path / "x.csv"), "--runs", str(root)]) == 2
+
+
 def test_output_into_a_closed_pipe_is_no_fault(trained) -> None:
     root, run_id, _ = trained
     command = f"{sys.executable} -m cggm_core export {run_id} --out - --runs {root} | head -n 1"

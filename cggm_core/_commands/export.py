@@ -1,4 +1,4 @@
-"""`export`: a run's numbers as CSV."""
+"""`export`: a run's numbers as CSV, or whole runs as one archive."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cggm_core._commands.finding import catalogue
 from cggm_core.errors import ConfigError
-from cggm_core.store import SqliteRunReader, write_csv
+from cggm_core.store import Catalogue, SqliteRunReader, pack, write_csv
 
 
 def add(listed: Any, common: argparse.ArgumentParser) -> None:
     """Declare the command."""
-    parser = listed.add_parser("export", parents=[common], help="a run's numbers as a file", allow_abbrev=False)
-    parser.add_argument("id", metavar="RUN", help="its id, or an unambiguous beginning of it")
-    parser.add_argument("--to", choices=("csv",), default="csv", help="format: step,epoch,metric,modality,value")
+    parser = listed.add_parser("export", parents=[common], help="runs as a file", allow_abbrev=False)
+    parser.add_argument("ids", metavar="RUN", nargs="+", help="its id, or an unambiguous beginning of it")
+    parser.add_argument(
+        "--to",
+        choices=("csv", "archive"),
+        default="csv",
+        help="csv: one run's step,epoch,metric,modality,value; archive: runs whole, for import",
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write; - is standard output")
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
     parser.set_defaults(run=run)
@@ -28,7 +34,12 @@ def add(listed: Any, common: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Write the file, whole or not at all."""
     runs = catalogue(given)
-    reader = runs.reader(runs.find(given.id).id)
+    found = [runs.find(run_id).id for run_id in given.ids]
+    if given.to == "archive":
+        return _pack(runs, found, given)
+    if len(found) > 1:
+        raise ConfigError(f"csv holds one run, found {len(found)}; name one, or take --to archive")
+    reader = runs.reader(found[0])
     try:
         if given.out == "-":
             write_csv(reader, sys.stdout)
@@ -45,13 +56,27 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _write(reader: SqliteRunReader, path: Path, force: bool) -> int:
+def _pack(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) -> int:
+    if given.out == "-":
+        raise ConfigError("an archive is written to a file; name one with --out")
+    path = Path(given.out)
+    _check_place(path, given.force)
+    size = pack([runs.folder(run_id) for run_id in found], path)
+    print(f"{len(set(found))} {'run' if len(set(found)) == 1 else 'runs'}, {size} bytes in {path}")
+    return 0
+
+
+def _check_place(path: Path, force: bool) -> None:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name a file in it")
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; take another name, or --force to replace it")
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist; make it first")
+
+
+def _write(reader: SqliteRunReader, path: Path, force: bool) -> int:
+    _check_place(path, force)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with open(handle, "w", encoding="utf-8", newline="") as file:

@@ -1,5 +1,6 @@
 """The run store: one writer, many readers, a run in one folder. This is all other packages need of it."""
 
+from cggm_core.store.bundle import pack
 from cggm_core.store.catalogue import Catalogue
 from cggm_core.store.control import ControlInbox, Request, send
 from cggm_core.store.downsample import downsampled, kept_indices
@@ -36,6 +37,7 @@ from cggm_core.store.protocols import (
 from cggm_core.store.sqlite_reader import SqliteRunReader, open_reader
 from cggm_core.store.sqlite_writer import SqliteRunWriter, open_writer
 from cggm_core.store.trashcan import delete, restore, trash, trashed
+from cggm_core.store.unbundle import unpack
 
 __all__ = [
     "CHECKPOINT",
@@ -76,12 +78,14 @@ __all__ = [
     "open_reader",
     "open_writer",
     "own_identity",
+    "pack",
     "read_marks",
     "restore",
     "run_folder",
     "send",
     "trash",
     "trashed",
+    "unpack",
     "update_marks",
     "write_csv",
 ]

@@ -84,8 +84,19 @@ def check_version(connection: sqlite3.Connection, run: str, *, may_write: bool =
         _migrate(connection, version)
 
 
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    for number in range(version + 1, VERSION + 1):
+def declared(version: int) -> frozenset[tuple[Any, ...]]:
+    """What a run.db of a version declares: (type, name, table, SQL) of each table and index, and nothing else.
+
+    Args:
+        version: from 1 to `VERSION`.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _migrate(connection, 0, version)
+        return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall())
+
+
+def _migrate(connection: sqlite3.Connection, version: int, target: int = VERSION) -> None:
+    for number in range(version + 1, target + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number}; COMMIT;")
 
 

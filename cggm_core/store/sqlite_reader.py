@@ -64,7 +64,7 @@ class SqliteRunReader:
         reason, summary = "", {}
         try:
             if self._path.exists():
-                with self._reading() as connection:
+                with self.reading() as connection:
                     self._row = row = tables.run_row(connection)
                     summary = _summary(connection, row.streams)
                     tables.attempts(connection, row.attempt)
@@ -87,7 +87,7 @@ class SqliteRunReader:
         """
         if not self._path.exists():
             return ()
-        with self._reading() as connection:
+        with self.reading() as connection:
             streams = tables.streams(connection, tables.run_row(connection).streams)
         return tuple(dict.fromkeys(key for stream in streams for key in stream.columns))
 
@@ -104,7 +104,7 @@ class SqliteRunReader:
         wanted = tuple(dict.fromkeys(MetricKey(*key) for key in keys))
         found: dict[MetricKey, Series] = {}
         if self._path.exists():
-            with self._reading() as connection:
+            with self.reading() as connection:
                 found = Query(connection, wanted).series(first, last)
         whole = {key: found.get(key) or as_series(key, no_rows(1), 0) for key in wanted}
         return {key: downsampled(series, max_points) for key, series in whole.items()}
@@ -118,7 +118,7 @@ class SqliteRunReader:
         place = cursor if isinstance(cursor, Place) else Place()
         if not self._path.exists():
             return News({}, (), place)
-        with self._reading() as connection:
+        with self.reading() as connection:
             wanted = None if keys is None else tuple(MetricKey(*key) for key in keys)
             return Query(connection, wanted).news(place)
 
@@ -130,14 +130,14 @@ class SqliteRunReader:
         """
         if not self._path.exists():
             return ()
-        with self._reading() as connection:
+        with self.reading() as connection:
             return tables.events(connection, after, tables.run_row(connection).events)
 
     def attempts(self) -> tuple[Attempt, ...]:
         """As `RunReader.attempts`; the last one's end is derived like the run's state."""
         if not self._path.exists():
             return ()
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = tables.run_row(connection)
             lives = tables.attempts(connection, row.attempt)
         if lives and not lives[-1].ended and standing.of_written(self.folder, row)[0] == "died":
@@ -153,7 +153,7 @@ class SqliteRunReader:
         """
         if not self._path.exists():
             return ()
-        with self._reading() as connection:
+        with self.reading() as connection:
             return tables.snapshots(connection, kind, modality, tables.run_row(connection).snapshots)
 
     def change_token(self) -> tuple[int, ...]:
@@ -175,7 +175,7 @@ class SqliteRunReader:
             return _STATES.index(standing.of_unwritten(self.folder)[0])
         if self._stood[0] != key:
             row = None
-            with contextlib.suppress(StoreError), self._reading() as connection:
+            with contextlib.suppress(StoreError), self.reading() as connection:
                 row = tables.run_row(connection)
             self._stood = (key, row)
         row = self._stood[1]
@@ -204,7 +204,12 @@ class SqliteRunReader:
         )  # fmt: skip
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A read-only connection inside one short transaction, for those who know the tables.
+
+        Raises:
+            DamagedRunError, SchemaTooNewError, StoreError: as every call of a reader.
+        """
         with schema.translated(self.run_id):
             connection = self._connected()
             try:

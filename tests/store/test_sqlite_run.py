@@ -129,7 +129,7 @@ def test_a_sealed_run_is_one_private_file_that_opens_as_immutable(folder: Path) 
 def test_readers_cannot_write(folder: Path) -> None:
     open_writer(folder).finish("finished")
     reader = open_reader(folder)
-    with reader._reading() as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with reader.reading() as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM event")
 
 
@@ -168,7 +168,7 @@ def test_a_long_read_does_not_wait_for_the_writer_nor_it_for_the_read(folder: Pa
     stream = writer.stream("step", [LOSS])
     writer.log(stream, 0, 0, [1.0])
     assert writer.flush()
-    with open_reader(folder)._reading() as connection:
+    with open_reader(folder).reading() as connection:
         connection.execute("SELECT * FROM run").fetchall()
         for step in range(1, 20):
             writer.log(stream, step, 0, [1.0])

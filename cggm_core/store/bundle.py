@@ -1,0 +1,183 @@
+"""Runs as one file: a ZIP archive that another machine, or a reviewer, can open.
+
+Inside: `manifest.json` and, per run, `runs/<id>/config.json`, `run.db` (sealed) and `marks.json`. Left out on
+purpose: checkpoints (large, and code of one version), logs, locks, and whatever tells where and by whom a run was
+made: folders of paths, host and process. Packing the same ended runs twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cggm_core.errors import RunNotFoundError, StoreError
+from cggm_core.store import schema, tables
+from cggm_core.store.layout import CONFIG, DATABASE, MARKS, check_run_id, read_json_file
+from cggm_core.store.protocols import ENDED
+from cggm_core.store.sqlite_reader import open_reader
+from cggm_core.store.stream_state import write_run
+
+FORMAT, FORMAT_VERSION = "cggm-lab runs", 1
+MANIFEST, FOLDER = "manifest.json", "runs"
+MEMBERS = (CONFIG, DATABASE, MARKS)
+# ZIP has no time zone and no time before this; a fixed time makes equal contents equal bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_PATH = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:|file:/*)?[/\\]+(?:[^\s/\\\"'<>|:;,()]+[/\\]+)+")
+_BLOCK = 1 << 20
+
+
+def without_folders(text: str) -> str:
+    r"""Text with every absolute path in it cut down to its last part: `/home/a/b.npz` becomes `b.npz`."""
+    return _PATH.sub("", text)
+
+
+def pack(folders: Sequence[Path], file: Path) -> int:
+    """Write runs into one archive, whole or not at all.
+
+    A run that is being written is copied as of one moment and marked as stopped in the copy; nothing of the run itself
+    is changed.
+
+    Args:
+        folders: run folders, each once.
+        file: archive to write; its folder exists. A file that is there is replaced.
+
+    Returns:
+        Bytes of the archive.
+
+    Raises:
+        RunNotFoundError: if a folder is no run, or has nothing recorded yet.
+        DamagedRunError: if a run cannot be trusted.
+        StoreError: if the archive cannot be written, or no run is named.
+    """
+    if not folders:
+        raise StoreError("an archive needs at least one run; name some")
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as place:
+            made = Path(place) / "archive"
+            with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+                listed = [_add(archive, folder, Path(place)) for folder in dict.fromkeys(folders)]
+                manifest = {"format": FORMAT, "version": FORMAT_VERSION, "runs": listed}
+                archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2))
+            size = made.stat().st_size
+            os.replace(made, file)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror or error}") from error
+    return size
+
+
+def _add(archive: zipfile.ZipFile, folder: Path, place: Path) -> dict[str, Any]:
+    run_id = check_run_id(folder.name)
+    if not (folder / DATABASE).is_file():
+        raise RunNotFoundError(f"run {run_id} has nothing recorded yet; there is nothing to pack")
+    made = place / run_id
+    made.mkdir()
+    copy_database(folder, made / DATABASE)
+    (made / CONFIG).write_text(json.dumps(_scrubbed(_json(folder / CONFIG)), indent=2), "utf-8")
+    if (folder / MARKS).is_file():
+        (made / MARKS).write_text(json.dumps(_json(folder / MARKS), indent=2), "utf-8")
+    with contextlib.closing(open_reader(made)) as reader:
+        if damaged := reader.info().damaged:
+            raise StoreError(f"{damaged}; it is not packed")
+    files = {}
+    for name in MEMBERS:
+        source = made / name
+        if source.is_file():
+            with open(source, "rb") as held, archive.open(_entry(f"{FOLDER}/{run_id}/{name}"), "w") as member:
+                shutil.copyfileobj(held, member, _BLOCK)
+            files[name] = {"bytes": source.stat().st_size, "sha256": digest(source)}
+    shutil.rmtree(made)
+    return {"id": run_id, "files": files}
+
+
+def copy_database(folder: Path, target: Path) -> None:
+    """Copy one moment of a run's run.db, sealed, its writer forgotten; the original is only read.
+
+    Raises:
+        DamagedRunError: if it cannot be trusted.
+        StoreError: if it cannot be read, or the copy not be written.
+    """
+    with schema.translated(folder.name):
+        source = open_reader(folder)
+        with source.reading() as found, contextlib.closing(sqlite3.connect(target, isolation_level=None)) as made:
+            found.backup(made)
+            made.execute("PRAGMA journal_mode = DELETE")
+            made.execute("BEGIN IMMEDIATE")
+            _forget_writer(made)
+            made.execute("COMMIT")
+            made.execute("VACUUM")  # what was overwritten must not stay in free pages
+
+
+def _forget_writer(made: sqlite3.Connection) -> None:
+    run = tables.run_row(made)
+    if run.state not in ENDED:
+        run = run._replace(state="stopped", reason=json.dumps("packed before it had ended"))
+        for life in tables.attempts(made)[-1:]:
+            fields = (life.number, life.first_step, life.started_at, life.ended or "stopped")
+            made.execute("REPLACE INTO attempt VALUES (?,?,?,?,?)", schema.sealed(*fields))
+    write_run(made, run._replace(owner="", reason=json.dumps(_scrubbed(json.loads(run.reason)))))
+    for seq, step, seconds, body, crc in made.execute("SELECT * FROM event ORDER BY seq").fetchall():
+        schema.checked((seq, step, seconds, body, crc), f"event {seq}")
+        clean = json.dumps(_scrubbed(json.loads(body)))
+        made.execute("REPLACE INTO event VALUES (?,?,?,?,?)", schema.sealed(seq, step, seconds, clean))
+
+
+def _scrubbed(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_folders(value)
+    if isinstance(value, dict):
+        return {key: _scrubbed(one) for key, one in value.items()}
+    return [_scrubbed(one) for one in value] if isinstance(value, list) else value
+
+
+def _json(path: Path) -> Any:
+    try:
+        return read_json_file(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path.name} of run {path.parent.name} cannot be read ({error}); it is not packed") from error
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o600 << 16
+    return entry
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def contents(database: Path) -> str:
+    """SHA-256 over every row of a sealed run.db: equal for equal runs, however SQLite laid them out."""
+    found = hashlib.sha256()
+    uri = f"{database.absolute().as_uri()}?mode=ro&immutable=1"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        tables_there = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+        ).fetchall()
+        for (table,) in tables_there:
+            found.update(table.encode())
+            for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY rowid'):
+                found.update(repr(row).encode("utf-8", "backslashreplace"))
+    return found.hexdigest()
+
+
+@contextlib.contextmanager
+def staging(root: Path) -> Iterator[Path]:
+    """A folder inside the runs folder that no list shows, gone afterwards; for an import that may be refused."""
+    made = Path(tempfile.mkdtemp(dir=root, prefix=".import-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
