@@ -34,6 +34,11 @@ def make_bundle(
 ) -> DataBundle:
     """A bundle from raw arrays.
 
+    Sequences of different true length come padded with rows of zeros at the front, at the end or both, as the
+    field's files have them. Such rows of raw values are found here (`real_steps`), left out of mean and spread, and
+    stay exactly 0; the modality's specification then says `padded`, and models skip them. Sequences of one feature
+    are taken as they are, because a single 0 is a value as good as any.
+
     Args:
         name: as shown and as used in error messages.
         task: what is predicted.
@@ -54,9 +59,10 @@ def make_bundle(
     number = torch.float32 if task.name == "regression" else torch.int64
     labels = torch.from_numpy(np.ascontiguousarray(target)).to(number)
     scaled: dict[str, torch.Tensor] = {}
+    real = {m: steps for m, raw in inputs.items() if (steps := real_steps(raw, kinds[m], rows["train"])) is not None}
     if len(rows["train"]):
         for modality, raw in inputs.items():
-            ready = standardise(raw, rows["train"], kinds[modality])
+            ready = standardise(raw, rows["train"], kinds[modality], real.get(modality))
             if not np.isfinite(ready).all():
                 raise DataError(
                     f"{name}: modality {modality!r} holds a value too far from its train values to be scaled "
@@ -67,14 +73,38 @@ def make_bundle(
     for part, index in rows.items():
         ids = torch.from_numpy(index.astype(np.int64))
         splits[part] = Split({m: values[ids] for m, values in scaled.items()}, labels[ids], ids)
-    specs = {m: ModalitySpec(kinds[m], tuple(raw.shape[1:])) for m, raw in inputs.items()}
+    specs = {m: ModalitySpec(kinds[m], tuple(raw.shape[1:]), m in real) for m, raw in inputs.items()}
     digest = fingerprint(task, inputs, kinds, target, split)
     if task.name == "regression" and len(rows["train"]):
         task = replace(task, options={**label_options(splits["train"].target), **task.options})
     return DataBundle(name, task, specs, splits, digest)
 
 
-def standardise(values: Array, train: Array, kind: Kind) -> NDArray[np.float32]:
+def real_steps(values: Array, kind: Kind, train: Array) -> NDArray[np.bool_] | None:
+    """Which steps of sequences are no padding; None where nothing is padded.
+
+    Padding is an unbroken run of all-zero rows that begins at the front or reaches the end; a zero row between two
+    others is a step like them. A sample of zeros alone has no real step: it lacks the modality.
+
+    Args:
+        values: `[n, *shape]`, raw.
+        kind: others than sequences are never padded, nor are sequences of one feature.
+        train: `[k]` rows of the train split.
+
+    Returns:
+        `[n, T]`, or None also where no step of the train split is real.
+    """
+    if kind != "sequence" or values.shape[2] < 2:
+        return None
+    filled = np.empty(values.shape[:2], bool)
+    for rows in _chunks(len(values), values[0].size if len(values) else 1):
+        filled[rows] = (values[rows] != 0).any(2)
+    begun = np.logical_or.accumulate(filled, axis=1)
+    real: NDArray[np.bool_] = begun & np.logical_or.accumulate(filled[:, ::-1], axis=1)[:, ::-1]
+    return None if real.all() or not real[train].any() else real
+
+
+def standardise(values: Array, train: Array, kind: Kind, real: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """`(x - mean) / spread`, both taken over the train rows.
 
     Args:
@@ -82,18 +112,27 @@ def standardise(values: Array, train: Array, kind: Kind) -> NDArray[np.float32]:
         train: `[k]` rows of the train split, k >= 1.
         kind: vectors and sequences are scaled feature by feature (over samples and time), images channel by
             channel (over samples and pixels).
+        real: `[n, T]` steps that are no padding, or None where all are real. Padding is left out of mean and
+            spread and becomes exactly 0; a real step never does: its first number is then the smallest there is.
 
     Returns:
         `[n, *shape]` float32, contiguous; a feature that is constant on train is 0 in every split, since its
         spread says nothing about how to scale what differs.
     """
     axes = {"vector": (0,), "sequence": (0, 1), "image": (0, 2, 3)}[kind]
-    mean, spread, constant = _moments(values, train, axes)
+    if real is None:
+        mean, spread, constant = _moments(values, train, axes)
+    else:
+        steps = values[train][real[train]]
+        mean, spread, constant = _moments(steps, np.arange(len(steps)), (0,))
     factor = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
     made = np.empty(values.shape, np.float32)
     with np.errstate(over="ignore"):
         for rows in _chunks(len(values), values[0].size):
             made[rows] = (values[rows].astype(np.float64) - mean) * factor
+    if real is not None:
+        made[~real] = 0.0
+        made[real & ~made.any(2), 0] = np.finfo(np.float32).tiny
     return made
 
 

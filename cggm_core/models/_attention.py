@@ -1,4 +1,7 @@
-"""Self-attention over a modality's tokens: one light layer, and one prediction token that reads them."""
+"""Attention over tokens: self-attention, feed-forward, and one prediction token that reads all others.
+
+Padding is handed on as `keys`, `[batch, tokens]`, true where a token may be looked at; None where all may.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,24 @@ from torch import Tensor, nn
 _SHORT = 128
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+def real_tokens(tokens: Tensor) -> Tensor:
+    """`[batch, tokens]`: false where a token is exactly 0 throughout, which is how padding is carried."""
+    return (tokens != 0).any(-1)
+
+
+def keys_of(real: Tensor) -> Tensor:
+    """Which tokens may be looked at: the real ones; all where a sample has none, for a softmax over nothing is NaN."""
+    return real | ~real.any(1, keepdim=True)
+
+
+def mean_of_real(tokens: Tensor, real: Tensor | None) -> Tensor:
+    """Mean over the real tokens, `[batch, width]`; 0 where a sample has none. Padding must be 0 already."""
+    if real is None:
+        return tokens.mean(1)
+    return tokens.sum(1) / real.sum(1, keepdim=True).clamp_min(1).to(tokens.dtype)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, keys: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention, `softmax(Q K^T / sqrt(d)) V` in each head.
 
     Args:
@@ -17,17 +37,22 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
         key: `[batch, tokens, width]`.
         value: `[batch, tokens, width]`.
         heads: divides width; d = width / heads.
+        keys: `[batch, tokens]` which may be looked at, at least one a sample; None is all.
 
     Returns:
         `[batch, queries, width]`, heads joined.
     """
-    parts = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value)]
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     if query.is_cuda or key.shape[1] > _SHORT:
-        read = F.scaled_dot_product_attention(*parts)
+        read = F.scaled_dot_product_attention(q, k, v, None if keys is None else keys[:, None, None])
     else:
         # The fused kernel of a processor is slower than three plain products while all scores fit its cache.
-        q, k, v = (x.flatten(0, 1) for x in parts)
+        q, k, v = (x.flatten(0, 1) for x in (q, k, v))
         scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2))
+        if keys is not None:
+            # After the product and not into it: whatever padding holds must not count.
+            split = scores.unflatten(0, (-1, heads)).masked_fill(~keys[:, None, None], -torch.inf)
+            scores = split.flatten(0, 1)
         read = torch.bmm(scores.softmax(-1), v).unflatten(0, (-1, heads))
     return read.transpose(1, 2).flatten(-2)
 
@@ -49,10 +74,10 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, keys: Tensor | None = None) -> Tensor:
         """`[batch, tokens, width]` to the same shape."""
         query, key, value = self.projections(self.norm(tokens)).chunk(3, -1)
-        read = attend(query, key, value, self.heads)
+        read = attend(query, key, value, self.heads, keys)
         added: Tensor = tokens + self.dropout(self.out(read))
         return added
 
@@ -79,6 +104,28 @@ class FeedForward(nn.Module):
         return added
 
 
+class TransformerLayers(nn.Module):
+    """Transformer layers one after the other, normalised before each part and not at the end.
+
+    Args:
+        width: of a token, divisible by `heads`.
+        layers: 0 or more.
+        heads: 1 to width.
+        dropout: on every branch, 0 (none) to below 1.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = nn.ModuleList([SelfAttention(width, heads, dropout) for _ in range(layers)])
+        self.forwards = nn.ModuleList([FeedForward(width, 4, dropout) for _ in range(layers)])
+
+    def forward(self, tokens: Tensor, keys: Tensor | None = None) -> Tensor:
+        """`[batch, tokens, width]` to the same shape."""
+        for attention, forward in zip(self.attention, self.forwards, strict=True):
+            tokens = forward(attention(tokens, keys))
+        return tokens
+
+
 class PredictionToken(nn.Module):
     """A learnt token that reads all others by multi-head attention and is all that leaves.
 
@@ -101,11 +148,15 @@ class PredictionToken(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Normalised tokens `[batch, tokens, width]` to `[batch, width]`."""
-        weights = self.score(tokens).transpose(1, 2).softmax(-1)
+    def forward(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
+        """Normalised tokens `[batch, tokens, width]` to `[batch, width]`; of none but the `real` ones, if given."""
+        scores = self.score(tokens).transpose(1, 2)
+        if real is not None:
+            tokens = tokens * real[:, :, None]
+            scores = scores.masked_fill(~keys_of(real)[:, None], -torch.inf)
+        weights = scores.softmax(-1)
         read = torch.bmm(weights, tokens).transpose(0, 1)
         by_head = self.value.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
         values = torch.bmm(read, by_head).transpose(0, 1).flatten(1) + self.value.bias
-        joined: Tensor = self.out(values) + tokens.mean(1)
+        joined: Tensor = self.out(values) + mean_of_real(tokens, real)
         return joined

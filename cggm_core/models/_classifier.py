@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cggm_core.models._attention import FeedForward, PredictionToken, SelfAttention
+from cggm_core.models._attention import FeedForward, PredictionToken, SelfAttention, keys_of, real_tokens
 from cggm_core.protocols.model import UnimodalClassifier
 
 
@@ -21,11 +21,13 @@ class TransformerClassifier(UnimodalClassifier):
         outputs: of the head, as many as the fusion head has.
         layers: attention layers, the prediction token's included, 1 or more.
         heads: divides width.
+        padded: whether tokens that are exactly 0 are padding.
     """
 
-    def __init__(self, width: int, outputs: int, layers: int, heads: int) -> None:
+    def __init__(self, width: int, outputs: int, layers: int, heads: int, *, padded: bool = False) -> None:
         super().__init__()
-        self.attention = nn.Sequential(*(SelfAttention(width, heads) for _ in range(layers - 1)))
+        self._padded = padded
+        self.attention = nn.ModuleList([SelfAttention(width, heads) for _ in range(layers - 1)])
         # Features come normalised; only what attention layers add to them makes it necessary again.
         self.norm = nn.LayerNorm(width) if layers > 1 else nn.Identity()
         self.token = PredictionToken(width, heads)
@@ -39,5 +41,10 @@ class TransformerClassifier(UnimodalClassifier):
 
     def represent(self, features: Tensor) -> Tensor:
         """`[batch, tokens, width]` to the head's input `[batch, width]`."""
-        read: Tensor = self.block(self.token(self.norm(self.attention(features))))
+        real = real_tokens(features) if self._padded else None
+        keys = None if real is None else keys_of(real)
+        tokens = features
+        for layer in self.attention:
+            tokens = layer(tokens, keys)
+        read: Tensor = self.block(self.token(self.norm(tokens), real))
         return read

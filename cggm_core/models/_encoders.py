@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cggm_core.errors import CapabilityError
-from cggm_core.models._attention import FeedForward, SelfAttention
+from cggm_core.models._attention import FeedForward, TransformerLayers, keys_of, real_tokens
 from cggm_core.protocols.data import ModalitySpec
 
 _MAP_SIDE = 7
@@ -29,7 +29,7 @@ def make_encoder(
     if spec.kind == "vector":
         return VectorEncoder(spec.shape[0], width, layers, dropout)
     if spec.kind == "sequence":
-        return SequenceEncoder(spec.shape, width, layers, heads, dropout)
+        return SequenceEncoder(spec.shape, width, layers, heads, dropout, padded=spec.padded)
     if spec.kind == "image":
         return ImageEncoder(spec.shape, width, layers, dropout)
     raise CapabilityError(
@@ -53,21 +53,36 @@ class VectorEncoder(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """Projection, learnt positions and `layers` transformer layers: `[batch, T, d]` to T tokens."""
+    """Projection, learnt positions and `layers` transformer layers: `[batch, T, d]` to T tokens.
 
-    def __init__(self, shape: tuple[int, ...], width: int, layers: int, heads: int, dropout: float) -> None:
+    In a padded sequence positions count from the first real step, nothing looks at padding, and its tokens are 0.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], width: int, layers: int, heads: int, dropout: float, *, padded: bool = False
+    ) -> None:
         super().__init__()
         length, features = shape
+        self._padded = padded
         self.projection = nn.Linear(features, width)
         self.positions = nn.Parameter(0.02 * torch.randn(length, width))
-        pairs = ((SelfAttention(width, heads, dropout), FeedForward(width, 4, dropout)) for _ in range(layers))
-        self.layers = nn.Sequential(*(part for pair in pairs for part in pair))
+        self.layers = TransformerLayers(width, layers, heads, dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, T, d]` to `[batch, T, width]`."""
-        tokens: Tensor = self.norm(self.layers(self.projection(x) + self.positions))
-        return tokens
+        if not self._padded:
+            tokens: Tensor = self.norm(self.layers(self.projection(x) + self.positions))
+            return tokens
+        real = real_tokens(x)
+        placed = self.projection(x) + self.positions[counted(real)]
+        tokens = self.norm(self.layers(placed, keys_of(real)))
+        return tokens * real[:, :, None]
+
+
+def counted(real: Tensor) -> Tensor:
+    """Place of each step, from 0 at the first real one, `[batch, T]` int64; what padding gets means nothing."""
+    return (real.cumsum(1) - 1).clamp_min(0)
 
 
 class ConvBlock(nn.Module):

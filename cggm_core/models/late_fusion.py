@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cggm_core import catalog
 from cggm_core.cards import ModelCard, Param
 from cggm_core.errors import CapabilityError, ConfigError
-from cggm_core.models._attention import FeedForward
+from cggm_core.models._attention import FeedForward, mean_of_real, real_tokens
 from cggm_core.models._by_modality import ByModality
 from cggm_core.models._classifier import TransformerClassifier
 from cggm_core.models._encoders import make_encoder
@@ -57,6 +57,7 @@ class LateFusion(MultimodalModel):
         super().__init__()
         self.modalities = tuple(specs)
         self._classifier = {"width": width, "outputs": outputs, "layers": classifier_layers, "heads": heads}
+        self._padded = {m: spec.padded for m, spec in specs.items()}
         self._encoders = ByModality(
             {m: make_encoder(m, specs[m], width=width, layers=layers, heads=heads, dropout=dropout) for m in specs}
         )
@@ -75,7 +76,8 @@ class LateFusion(MultimodalModel):
 
     def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
         """Features by modality to the head's input `[batch, width]`."""
-        joined = torch.cat([features[m].mean(1) for m in self.modalities], -1)
+        real = {m: real_tokens(features[m]) if self._padded[m] else None for m in self.modalities}
+        joined = torch.cat([mean_of_real(features[m], real[m]) for m in self.modalities], -1)
         fused: Tensor = self._refine(self._join(joined))
         return fused
 
@@ -91,7 +93,9 @@ class LateFusion(MultimodalModel):
 
     def build_classifiers(self) -> nn.ModuleDict:
         """One fresh transformer classifier a modality, head of the fusion head's shape."""
-        return ByModality({m: TransformerClassifier(**self._classifier) for m in self.modalities})
+        return ByModality(
+            {m: TransformerClassifier(**self._classifier, padded=self._padded[m]) for m in self.modalities}
+        )
 
 
 class LateFusionBuilder(ModelBuilder):

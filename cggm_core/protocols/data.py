@@ -29,10 +29,14 @@ class ModalitySpec:
     Attributes:
         kind: vector `[d]`, sequence `[T, d]` or image `[channels, height, width]`.
         shape: of one sample, in the order above.
+        padded: of a sequence, whether samples are of different true length. Then a step whose numbers are all
+            exactly 0 is padding, and no other step is so; `datasets._arrays.make_bundle` sees to both. A model
+            must give the same prediction wherever the padding lies, and however much there is.
     """
 
     kind: Kind
     shape: tuple[int, ...]
+    padded: bool = False
 
 
 @dataclass(frozen=True)

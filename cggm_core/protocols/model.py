@@ -28,7 +28,9 @@ class MultimodalModel(nn.Module, ABC):
             inputs: modality -> `[batch, *shape]`.
 
         Returns:
-            modality -> `[batch, tokens, width]` (or `[batch, width, height, width_px]` maps for segmentation).
+            modality -> `[batch, tokens, width]` (or `[batch, width, height, width_px]` maps for segmentation). Tokens
+            of a padded modality's padding (`ModalitySpec.padded`) are exactly 0, by which fusion and classifiers
+            know them; a sample that is padding from end to end lacks the modality.
         """
 
     @abstractmethod

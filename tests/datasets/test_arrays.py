@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cggm_core.datasets import _arrays
-from cggm_core.datasets._arrays import make_bundle, standardise, stratified_split
+from cggm_core.datasets._arrays import make_bundle, real_steps, standardise, stratified_split
 from cggm_core.errors import DataError
 from cggm_core.protocols.data import TaskSpec
 
@@ -21,6 +21,52 @@ def test_vectors_are_scaled_by_feature_with_train_alone():
 def test_sequences_are_scaled_over_samples_and_time():
     made = standardise(np.array([[[0.0], [2.0]], [[4.0], [2.0]], [[6.0], [2.0]]]), TRAIN, "sequence")
     assert np.allclose(made[:, :, 0], np.array([[-2, 0], [2, 0], [4, 0]]) / np.sqrt(2))
+
+
+def padded_sequences():
+    """Four samples of four steps: padded at the front, at the end, at both, and a sample without the modality."""
+    made = np.zeros((4, 4, 2))
+    made[0, 2:] = [[1, 2], [3, 4]]
+    made[1, :3] = [[5, 6], [0, 0], [7, 8]]
+    made[2, 1:3] = [[2, 5], [6, 5]]
+    return made
+
+
+def test_zero_rows_at_the_ends_of_sequences_are_padding():
+    real = real_steps(padded_sequences(), "sequence", np.arange(4))
+    assert real.astype(int).tolist() == [[0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    assert real_steps(padded_sequences()[:, :, :1], "sequence", np.arange(4)) is None
+    assert real_steps(padded_sequences(), "image", np.arange(4)) is None
+    assert real_steps(padded_sequences() + 1, "sequence", np.arange(4)) is None
+    assert real_steps(padded_sequences(), "sequence", np.array([3])) is None
+
+
+def test_padding_is_left_out_of_the_scale_and_stays_zero():
+    raw = padded_sequences()
+    real = real_steps(raw, "sequence", np.arange(4))
+    made = standardise(raw, np.arange(3), "sequence", real)
+    steps = raw[real]
+    assert np.allclose(made[real], (steps - steps.mean(0)) / steps.std(0), atol=1e-6)
+    assert (made[~real] == 0).all()
+
+
+def test_a_real_step_is_never_all_zero():
+    raw = padded_sequences()
+    raw[:, :, 1] = np.where(raw[:, :, 0] > 0, 9.0, 0.0)
+    raw[1, 1] = [4.0, 9.0]  # the mean of the others in one feature, a constant in the other
+    real = real_steps(raw, "sequence", np.arange(4))
+    made = standardise(raw, np.arange(4), "sequence", real)
+    assert ((made != 0).any(2) == real).all()
+    assert np.abs(made[1, 1]).max() < 1e-30
+
+
+def test_a_bundle_says_which_modalities_are_padded():
+    given = {"text": padded_sequences(), "audio": padded_sequences() + 1}
+    made = make_bundle("d", TaskSpec("classification", 2), inputs=given, kinds=dict.fromkeys(given, "sequence"),
+                       target=np.array([0, 1, 0, 1]), split=np.array([0, 0, 1, 1]))  # fmt: skip
+    assert {m: spec.padded for m, spec in made.modalities.items()} == {"text": True, "audio": False}
+    assert (made.splits["train"].inputs["text"] != 0).any(2).tolist() == [
+        [False, False, True, True], [True, True, True, False]]  # fmt: skip
 
 
 def test_images_are_scaled_by_channel():

@@ -170,6 +170,56 @@ def test_classifiers_draw_nothing_and_hold_no_statistics(name, task, specs):
     assert not list(classifiers.buffers())
 
 
+TAKES_SEQUENCES = [name for name in CARDS if "sequence" in CARDS[name].kinds]
+
+
+def laid(content, length, start):
+    """`[n, steps, d]` in zeros of `length` steps, from step `start` on."""
+    made = torch.zeros(len(content), length, content.shape[2])
+    made[:, start : start + content.shape[1]] = content
+    return made
+
+
+@pytest.mark.parametrize("name", TAKES_SEQUENCES)
+def test_padding_changes_nothing(name):
+    """Neither a prediction, fused or of one modality, nor a gradient, wherever the padding lies."""
+    specs = {"s": ModalitySpec("sequence", (9, 3), True), "t": ModalitySpec("sequence", (4, 2)), "v": VECTOR}
+    model, split = build(name, "classification", specs)
+    classifiers = model.build_classifiers()
+    content = torch.randn(8, 5, 3)
+    found = []
+    for start in (0, 2, 4):
+        model.zero_grad()
+        features = model.encode({**split.inputs, "s": laid(content, 9, start)})
+        fused = model.head(model.fuse(features))
+        fused.square().sum().backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        assert (features["s"][:, :start] == 0).all()
+        assert (features["s"][:, start + 5 :] == 0).all()
+        found.append((fused, gradient, classifiers["s"](features["s"].detach())))
+    for fused, gradient, alone in found[1:]:
+        assert torch.allclose(fused, found[0][0], atol=1e-6)
+        assert torch.allclose(alone, found[0][2], atol=1e-6)
+        assert torch.allclose(gradient, found[0][1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TAKES_SEQUENCES)
+def test_samples_of_every_length_and_of_none_train(name):
+    specs = {"s": ModalitySpec("sequence", (9, 3), True), "v": VECTOR}
+    model, split = build(name, "classification", specs)
+    inputs = {**split.inputs, "s": torch.cat([laid(torch.randn(1, n, 3), 9, 0) for n in range(8)])}
+    features = model.encode(inputs)
+    assert (features["s"][0] == 0).all()
+    fused = model.head(model.fuse(features))
+    alone = model.build_classifiers()["s"](features["s"].detach())
+    (fused.square().sum() + alone.square().sum()).backward()
+    assert torch.isfinite(fused).all()
+    assert torch.isfinite(alone).all()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    alone_in_batch = model({m: x[3:4] for m, x in inputs.items()})
+    assert torch.allclose(alone_in_batch, fused[3:4], atol=1e-6)
+
+
 @law
 def test_same_seed_same_bits(name, task, specs):
     (one, split), (two, _), (other, _) = (build(name, task, specs, seed) for seed in (5, 5, 6))
