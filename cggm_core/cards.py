@@ -201,6 +201,21 @@ class DatasetCard(Card):
 
 
 @dataclass(frozen=True)
+class FormatCard(Card):
+    """A form in which people pass data around, read from a path of theirs.
+
+    Attributes:
+        layout: what is expected on disk.
+        task: what is predicted, in words.
+        source: where such files come from.
+    """
+
+    layout: str = ""
+    task: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class ModelCard(Card):
     """A multimodal model.
 

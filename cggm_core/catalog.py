@@ -21,6 +21,7 @@ _CORE = Path(__file__).parent
 FOLDERS: dict[str, tuple[Path, type[cards.Card]]] = {
     "method": (_CORE / "methods", cards.MethodCard),
     "dataset": (_CORE / "datasets", cards.DatasetCard),
+    "format": (_CORE / "datasets" / "formats", cards.FormatCard),
     "model": (_CORE / "models", cards.ModelCard),
     "diagnostic": (_CORE / "diagnostics", cards.DiagnosticCard),
     "page": (_CORE.parent / "pages", cards.PageCard),
@@ -94,7 +95,7 @@ def all_cards(kind: str) -> dict[str, Any]:
     """Every card of a kind by name, in alphabetical order; re-read when a file changes.
 
     Args:
-        kind: method, dataset, model, diagnostic or page.
+        kind: method, dataset, format, model, diagnostic or page.
     """
     folder = FOLDERS[kind][0]
     files = sorted(p for p in folder.glob("*.py") if not p.name.startswith("_"))
@@ -120,10 +121,8 @@ def module(kind: str, name: str) -> ModuleType:
         UnknownNameError: listing the names there are.
     """
     card(kind, name)
-    folder = FOLDERS[kind][0]
-    if folder.parent == _CORE:
-        return importlib.import_module(f"cggm_core.{folder.name}.{name}")
-    return importlib.import_module(f"{folder.name}.{name}")
+    package = FOLDERS[kind][0].relative_to(_CORE.parent)
+    return importlib.import_module(".".join((*package.parts, name)))
 
 
 def load(kind: str, name: str, base: type[T]) -> type[T]:

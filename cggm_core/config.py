@@ -89,8 +89,9 @@ class RunConfig:
     """Everything that decides a run, and what people call it.
 
     Attributes:
-        dataset: name of a card, or path of an `.npz` file in the exchange format.
-        dataset_params: knobs of the data set's card (none for a file).
+        dataset: name of a card, or path of a file or folder in one of the formats that are read.
+        dataset_params: knobs of the data set's card, or of the format's, which is known when the path is read (an
+            `.npz` has none).
         model, model_params: the model's card and knobs; `auto` takes the one that is default for the data's task.
             For a data set of the catalog that is settled at once; what a file holds is known when it is read, so
             until `settled` its knobs are unchecked.
@@ -123,8 +124,8 @@ class RunConfig:
         put(self, "preset", preset)
         put(self, "method_params", method.resolve(dict(self.method_params), preset))
         if self.is_file():
-            if self.dataset_params:
-                raise ConfigError(f"a data file has no settings, found {sorted(self.dataset_params)}")
+            if self.dataset_params and self.dataset.endswith(".npz"):
+                raise ConfigError(f"an .npz data file has no settings, found {sorted(self.dataset_params)}")
         else:
             data: DatasetCard = catalog.card("dataset", self.dataset)
             put(self, "dataset_params", data.resolve(dict(self.dataset_params)))
@@ -138,8 +139,8 @@ class RunConfig:
         put(self, "tags", tuple(clean_text(tag, 60) for tag in self.tags))
 
     def is_file(self) -> bool:
-        """Whether `dataset` is a path and not a card's name."""
-        return self.dataset.endswith(".npz")
+        """Whether `dataset` is a path and not a card's name, which has no dot and no separator."""
+        return any(mark in self.dataset for mark in "./\\")
 
     def settled(self, task: str) -> RunConfig:
         """A copy with its model named, once the data's task is known.

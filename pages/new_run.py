@@ -24,7 +24,7 @@ CARD = PageCard(
     section="",
 )
 
-OWN_FILE = "own file (.npz)"
+OWN_FILE = "own data"
 FIRST = ("epochs", "batch_size", "lr", "optimiser")
 MOST_RUNS, COMMANDS_SHOWN = 500, 12
 STARTING, QUEUED, FAILED = "new.starting", "new.queued", "new.failed"
@@ -38,12 +38,13 @@ def choose_data() -> tuple[str, dict[str, Any], DatasetCard | None]:
         st.subheader("Data", anchor=False)
         name = st.selectbox(
             "Data set", [*cards, OWN_FILE], list(cards).index(RunConfig.dataset), key="new.dataset",
-            format_func=lambda n: f"{n} · {cards[n].title}" if n in cards else "Own file (.npz)",
+            format_func=lambda n: f"{n} · {cards[n].title}" if n in cards else "Own file or folder",
         )  # fmt: skip
         if name == OWN_FILE:
             path = st.text_input(
-                "Path of the file", key="new.path", placeholder="/home/me/data/mine.npz",
-                help="On the computer the app runs on, in the lab's exchange format; it is only read.",
+                "Path of the file or folder", key="new.path", placeholder="/home/me/data/mine.npz",
+                help="On the computer the app runs on: .npz, a MOSI, MOSEI or IEMOCAP pickle, or another form that "
+                "the README names under Data formats; it is only read.",
             )  # fmt: skip
             return path.strip(), {}, None
         card = cards[name]
@@ -149,9 +150,9 @@ def build(
         ConfigError: with the first thing that does not fit.
     """
     if not data[0]:
-        raise ConfigError("give the path of a data file, ending in .npz")
-    if data[2] is None and not data[0].endswith(".npz"):
-        raise ConfigError(f"a data file ends in .npz, found {plain(data[0], 80)!r}")
+        raise ConfigError("give the path of a data file or folder")
+    if data[2] is None and not any(mark in data[0] for mark in "./\\"):
+        raise ConfigError(f"give the whole path of a data file or folder, found {plain(data[0], 80)!r}")
     if not methods:
         raise ConfigError("choose at least one method")
     for method, _ in methods:

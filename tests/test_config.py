@@ -78,7 +78,7 @@ def test_a_preset_is_where_the_knobs_start_from() -> None:
         ({"tags": None}, "tags must be a list of texts"),
         ({"training": {"seed": 10**400}}, "seed must be a finite number"),
         ({"dataset": "synthetic", "dataset_params": {"noise": True}}, "noise must be text, not True"),
-        ({"dataset": "x.npz", "dataset_params": {"noise": 1}}, "a data file has no settings"),
+        ({"dataset": "x.npz", "dataset_params": {"noise": 1}}, "an .npz data file has no settings"),
     ],
 )  # fmt: skip
 def test_a_bad_setting_gets_one_sentence(given: dict, words: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from cggm_core import catalog
 from cggm_core._commands.finding import one_line, print_json
+from cggm_core.cards import Card, FormatCard
 
 _KINDS = {"methods": ("method", "balancing methods"), "datasets": ("dataset", "data sets")}
 
@@ -19,22 +21,34 @@ def add(listed: Any, common: argparse.ArgumentParser) -> None:
             command, parents=[common], help=f"{what} with their settings and ranges", allow_abbrev=False
         )
         parser.add_argument("--json", action="store_true", help="for a program")
-        parser.set_defaults(run=run, kind=kind)
+        if kind == "dataset":
+            parser.add_argument("--formats", action="store_true", help="only what --dataset PATH reads")
+        parser.set_defaults(run=run, kind=kind, formats=False)
 
 
 def run(given: argparse.Namespace) -> int:
     """List the cards."""
-    found = catalog.all_cards(given.kind)
+    found = catalog.all_cards("format" if given.formats else given.kind)
     if given.json:
         print_json([asdict(card) for card in found.values()])
         return 0
-    for card in found.values():
+    if not given.formats:
+        _show(found.values(), given.kind)
+    if given.kind == "dataset":
+        print("\nOf your own, with --dataset PATH:" if not given.formats else "With --dataset PATH:")
+        _show(catalog.all_cards("format").values(), given.kind)
+    return 0
+
+
+def _show(cards: Iterable[Card], kind: str) -> None:
+    for card in cards:
         print(f"{card.name}: {card.title}. {card.summary}")
+        if isinstance(card, FormatCard):
+            print(f"  {card.layout}")
         for preset in card.presets:
             print(f"  --preset {preset.name}: {preset.text}")
         for knob in card.params:
-            print(f"  {given.kind}.{knob.name}={one_line(knob.default)}{_range(knob)}: {knob.text}")
-    return 0
+            print(f"  {kind}.{knob.name}={one_line(knob.default)}{_range(knob)}: {knob.text}")
 
 
 def _range(knob: Any) -> str:

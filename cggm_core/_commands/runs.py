@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from cggm_core._commands.finding import SAMPLES, print_json, print_table, row
@@ -33,6 +32,6 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _shown(name: str, value: Any) -> Any:
-    if name == "dataset" and str(value).endswith(".npz"):
-        return Path(str(value)).name
+    if name == "dataset":
+        return str(value).replace("\\", "/").rsplit("/", 1)[-1]
     return "-" if value is None or value == "" else value

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cggm_core import catalog
 from cggm_core.config import RunConfig
 from cggm_core.errors import ConfigError
 from cggm_core.store.layout import read_json_file
@@ -24,7 +25,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; a flag that is not given leaves the setting as the card or the file has it."""
     group = parser.add_argument_group("what to train")
     group.add_argument("--config", metavar="FILE", help="configuration as JSON; flags win over it")
-    group.add_argument("--dataset", metavar="NAME|FILE", help="a data set's name, or an .npz file")
+    group.add_argument("--dataset", metavar="NAME|PATH", help="a data set's name, or a data file or folder")
     group.add_argument("--model", metavar="NAME", help="a model's name")
     group.add_argument("--method", metavar="NAME", help="a method's name")
     group.add_argument("--preset", metavar="NAME", help="named settings of the method")
@@ -110,5 +111,12 @@ def _from_file(name: str) -> dict[str, Any]:
 
 
 def _as_dataset(text: str) -> str:
-    """A data file's path made absolute, so that the run can be resumed from anywhere; a name stays."""
-    return os.path.abspath(os.path.expanduser(text)) if text.endswith(".npz") else text
+    """A path made absolute, so that the run can be resumed from anywhere; a data set's name stays.
+
+    A bare word that no data set has is a path if something of that name is there.
+    """
+    path = os.path.expanduser(text)
+    is_path = any(mark in text for mark in "./\\") or (
+        text not in catalog.all_cards("dataset") and os.path.exists(path)
+    )
+    return os.path.abspath(path) if is_path else text

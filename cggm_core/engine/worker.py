@@ -63,10 +63,10 @@ def build_data(config: RunConfig) -> DataBundle:
         CggmError: with one sentence on what is wrong with them.
     """
     if config.is_file():
-        # Imported here: a private module of the plug-in folder, needed by files only.
-        from cggm_core.datasets._npz import load_npz
+        # Imported here: a private module of the plug-in folder, needed by paths only.
+        from cggm_core.datasets._paths import open_path
 
-        return load_npz(Path(config.dataset))
+        return open_path(Path(config.dataset), config.dataset_params)
     return catalog.load("dataset", config.dataset, DatasetBuilder)(**config.dataset_params).build()
 
 

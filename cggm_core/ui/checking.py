@@ -55,7 +55,7 @@ def check(config: RunConfig) -> Verdict:
         except OSError as error:
             return Verdict(
                 f"{decides.dataset!r} cannot be read: {(error.strerror or str(error)).lower()}; "
-                "give the path of an .npz file on this computer"
+                "give the path of a data file or folder on this computer"
             )
         stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
     return _checked(decides.to_json(), stamp)

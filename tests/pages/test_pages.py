@@ -183,5 +183,5 @@ def test_the_form_offers_the_models_that_fit_the_data(root: Path, open_page: Ope
     offered = page.selectbox(key="new.model.segmentation").options
     assert [text.split(" ")[0] for text in offered] == ["segmentation_fusion"]
     assert not page.error
-    page.selectbox(key="new.dataset").set_value("own file (.npz)").run()
+    page.selectbox(key="new.dataset").set_value("own data").run()
     assert page.selectbox(key="new.model.file").value == "auto"
