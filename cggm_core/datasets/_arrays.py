@@ -7,6 +7,7 @@ split and identified in one way.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -168,11 +169,12 @@ def _chunks(count: int, size: int) -> Iterator[slice]:
 def fingerprint(
     task: TaskSpec, inputs: Mapping[str, Array], kinds: Mapping[str, Kind], target: Array, split: Array
 ) -> str:
-    """16 hexadecimal digits over the raw content: task, arrays, their names, kinds and formats.
+    """16 hexadecimal digits over the raw content: task and its options, arrays, their names, kinds and formats.
 
     Raw and not standardised values: the last bit of a mean may differ between processors, the data do not.
     """
-    made = hashlib.sha256(f"{task.name}|{task.outputs}".encode())
+    options = json.dumps(dict(task.options), sort_keys=True) if task.options else ""
+    made = hashlib.sha256(f"{task.name}|{task.outputs}{options}".encode())
     named = [*((f"x_{m}|{kinds[m]}", raw) for m, raw in inputs.items()), ("y", target), ("split", split)]
     for name, array in named:
         made.update(f"|{name}|{array.dtype.str}|{array.shape}|".encode())

@@ -1,8 +1,9 @@
 """The exchange format: one `.npz` file with a user's own modalities, labels, split and description.
 
 `x_<modality>` one array a modality, first axis the sample; `y` labels; `split` 0 train, 1 validation, 2 test;
-`meta` a text array with JSON (`task`, and where they apply `classes`, `class_names`, `kinds`, `modalities`,
-`unit`, `name`); anything named `aux_*` is left alone. Values are raw; they are standardised on train here.
+`meta` a text array with JSON (`task`, and where they apply `classes`, `class_names`, `regions`, `class_weights`,
+`kinds`, `modalities`, `unit`, `name`); anything named `aux_*` is left alone. Values are raw; they are standardised on
+train here.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def write_npz(
     classes: int | None = None,
     class_names: Sequence[str] = (),
     kinds: Mapping[str, Kind] | None = None,
+    regions: Mapping[str, Sequence[int]] | None = None,
+    class_weights: Sequence[float] = (),
     unit: str = "",
     name: str = "",
 ) -> Path:
@@ -73,6 +76,8 @@ def write_npz(
         classes: how many; left out for regression, or to take the highest label plus one.
         class_names: one a class, or none.
         kinds: modality -> kind, where the default reading of an array is wrong.
+        regions: of masks: name -> labels that make it, each told as a Dice of its own.
+        class_weights: of masks: one number above 0 a class, for the cross-entropy.
         unit: of a regression label.
         name: of the data set, as shown; the file's name if empty.
 
@@ -84,7 +89,11 @@ def write_npz(
     """
     target = Path(path)
     meta: dict[str, Any] = {"task": task, "modalities": list(inputs), "kinds": dict(kinds or {})}
-    optional = {"classes": classes, "class_names": list(class_names), "unit": unit, "name": name}
+    optional = {
+        "classes": classes, "class_names": list(class_names), "unit": unit, "name": name,
+        "regions": {region: list(labels) for region, labels in (regions or {}).items()},
+        "class_weights": list(class_weights),
+    }  # fmt: skip
     meta |= {key: value for key, value in optional.items() if value}
     arrays = {f"x_{m}": np.asarray(values) for m, values in inputs.items()}
     arrays |= {"y": np.asarray(y), "split": np.asarray(split), "meta": np.array(json.dumps(meta))}

@@ -29,15 +29,13 @@ class Part:
 
     Attributes:
         name: as the file has it.
-        inputs: modality -> `[n, time, features]`.
-        lengths: modality -> `[n]` frames that are no padding, from 1; absent where the file does not say.
+        inputs: modality -> `[n, time, features]`; what the file's lengths say is padding is 0.
         target: `[n]`.
         kept: `[n]` bool, samples that have the target asked for.
     """
 
     name: str
     inputs: Mapping[str, Array]
-    lengths: Mapping[str, Array]
     target: Array
     kept: Array
 
@@ -47,15 +45,13 @@ class Speech:
     """A whole file in one form.
 
     Attributes:
-        inputs: modality -> `[n, time, features]` float32, finite.
-        lengths: modality -> `[n]` frames that are no padding, from 1; absent where the file does not say.
+        inputs: modality -> `[n, time, features]` float32, finite, padding 0.
         target: `[n]`, float for sentiment, int64 for classes.
         split: `[n]`, 0 train, 1 validation, 2 test.
         task: what is predicted.
     """
 
     inputs: Mapping[str, Array]
-    lengths: Mapping[str, Array]
     target: Array
     split: Array
     task: TaskSpec
@@ -109,13 +105,8 @@ def read_speech(shown: str, held: Any, target: str) -> Speech:
         else:
             np.nan_to_num(inputs[m], copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     labels = np.concatenate([part.target[part.kept] for part in parts])
-    lengths = {
-        m: np.concatenate([part.lengths[m][part.kept] for part in parts])
-        for m in MODALITIES
-        if all(m in part.lengths for part in parts)
-    }
     split = np.repeat(np.arange(3, dtype=np.int8), [int(part.kept.sum()) for part in parts])
-    return Speech(inputs, lengths, labels, split, _task(target, labels))
+    return Speech(inputs, labels, split, _task(target, labels))
 
 
 def _part(shown: str, held: Mapping[Any, Any], names: tuple[str, ...], target: str) -> Part:
@@ -130,9 +121,10 @@ def _part(shown: str, held: Mapping[Any, Any], names: tuple[str, ...], target: s
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{key} {n}" for key, n in counts.items())
         raise DataError(f"{shown}: numbers of samples differ in {name} ({listed}), expected one for all")
-    known = {m: _lengths(shown, name, part, m, inputs[m]) for m in MODALITIES}
-    lengths = {m: frames for m, frames in known.items() if frames is not None}
-    return Part(name, inputs, lengths, labels, kept)
+    for m, values in inputs.items():
+        if (lengths := _lengths(shown, name, part, m, values)) is not None:
+            values[np.arange(values.shape[1]) >= lengths[:, None]] = 0.0
+    return Part(name, inputs, labels, kept)
 
 
 def _features(shown: str, name: str, part: Mapping[Any, Any], modality: str) -> Array:
@@ -154,10 +146,9 @@ def _features(shown: str, name: str, part: Mapping[Any, Any], modality: str) -> 
 
 
 def _lengths(shown: str, name: str, part: Mapping[Any, Any], modality: str, values: Array) -> Array | None:
-    """Frames that are no padding, `[n]` from 1, or None where the file does not say.
+    """Frames that are no padding, `[n]`, or None where the file does not say.
 
-    Of text MMSA keeps no number but BERT's mask, the second row of `text_bert`. A sample without any frame keeps
-    one, of zeros: attention needs something to look at.
+    Of text MMSA keeps no number but BERT's mask, the second row of `text_bert`.
     """
     key, given = f"{modality}_lengths", part.get(f"{modality}_lengths")
     bert = part.get("text_bert")
@@ -177,7 +168,7 @@ def _lengths(shown: str, name: str, part: Mapping[Any, Any], modality: str, valu
             f"{shown}: {name}[{key!r}] holds {what}, expected {len(values)} whole numbers from 0 to "
             f"{values.shape[1]}, the frames of {modality}"
         )
-    return np.maximum(found, 1).astype(np.int64)
+    return found.astype(np.int64)
 
 
 def _labels(shown: str, name: str, part: Mapping[Any, Any], target: str) -> tuple[Array, Array]:

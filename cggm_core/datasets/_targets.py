@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from cggm_core.protocols.data import ModalitySpec, TaskSpec
 
 TASKS = ("classification", "regression", "segmentation")
 _MOST_OUTPUTS = 65_536
+_LARGEST_WEIGHT = 1e6
+_REGION_NAME = re.compile(r"[a-z0-9_]{1,32}")
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -22,13 +25,17 @@ def make_task(shown: str, meta: Mapping[str, Any], y: NDArray[Any], modalities: 
 
     Args:
         shown: the file's name in messages.
-        meta: with `task`; `classes` and `class_names` where there are classes, `unit` where a label has one.
+        meta: with `task`; `classes` and `class_names` where there are classes, `unit` where a label has one; of masks
+            `regions` (name -> labels that make it) and `class_weights` (one number a class, of the cross-entropy).
         y: as read.
         modalities: specification by modality, which masks are held against.
 
     Raises:
         DataError: naming what was found in `y` or `meta` and what was expected.
     """
+    for key in ("regions", "class_weights"):
+        if key in meta and meta["task"] != "segmentation":
+            raise DataError(f"{shown}: meta has {key}, which only segmentation uses, but task {meta['task']}; drop one")
     match meta["task"]:
         case "classification":
             _check_rank(shown, y, (1,), "[samples]")
@@ -46,7 +53,9 @@ def make_task(shown: str, meta: Mapping[str, Any], y: NDArray[Any], modalities: 
             _check_rank(shown, y, (3,), "[samples, height, width]")
             _check_masks(shown, y, modalities)
             classes = _classes(shown, meta, y)
-            return TaskSpec("segmentation", classes, _class_names(shown, meta, classes))
+            options = {"class_weights": _class_weights(shown, meta, classes), "regions": _regions(shown, meta, classes)}
+            given = {key: value for key, value in options.items() if value}
+            return TaskSpec("segmentation", classes, _class_names(shown, meta, classes), options=given)
 
 
 def _check_rank(shown: str, y: NDArray[Any], ranks: tuple[int, ...], expected: str) -> None:
@@ -96,6 +105,44 @@ def _class_names(shown: str, meta: Mapping[str, Any], classes: int) -> tuple[str
     if names and len(names) != classes:
         raise DataError(f"{shown}: meta has {len(names)} class_names, expected {classes}, one a class")
     return tuple(clean_text(name, 80) for name in names)
+
+
+def _class_weights(shown: str, meta: Mapping[str, Any], classes: int) -> tuple[float, ...]:
+    """Weights of the cross-entropy, one a class; none given is no weight at all."""
+    if "class_weights" not in meta:
+        return ()
+    given = meta["class_weights"]
+    numbers = isinstance(given, list) and all(_is_number(v) and 0 < v <= _LARGEST_WEIGHT for v in given)
+    if not numbers or len(given) != classes:
+        raise DataError(
+            f"{shown}: class_weights in meta is {given!r:.80}, expected a list of {classes} numbers above 0, up to "
+            f"{_LARGEST_WEIGHT:g}, one a class"
+        )
+    return tuple(map(float, given))
+
+
+def _regions(shown: str, meta: Mapping[str, Any], classes: int) -> dict[str, tuple[int, ...]]:
+    """Unions of labels whose Dice is told by name, in the order of the file."""
+    given = meta.get("regions", {})
+    if not isinstance(given, dict) or ("regions" in meta and not given):
+        raise DataError(f"{shown}: regions in meta is {given!r:.80}, expected an object: a name, and a list of labels")
+    for name, labels in given.items():
+        if not _REGION_NAME.fullmatch(name) or name == "mean":
+            raise DataError(
+                f"{shown}: region {name[:40]!r} in meta cannot be a metric's name (dice_...); expected 1 to 32 small "
+                "letters, digits and underscores, not 'mean'"
+            )
+        whole = isinstance(labels, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in labels)
+        if not whole or not labels or len(set(labels)) < len(labels) or not set(labels) <= set(range(1, classes)):
+            raise DataError(
+                f"{shown}: region {name!r} in meta is {labels!r:.60}, expected a list of labels from 1 to "
+                f"{classes - 1}, each once (0 is the background)"
+            )
+    return {name: tuple(labels) for name, labels in given.items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_numbers(shown: str, y: NDArray[Any]) -> None:

@@ -14,7 +14,8 @@ import torch
 
 from cggm_core.datasets._npz import load_npz, write_npz
 from cggm_core.errors import DataError
-from cggm_core.protocols.data import ModalitySpec
+from cggm_core.protocols.data import ModalitySpec, TaskSpec
+from cggm_core.protocols.tasks import make_task
 from tests.datasets.files import N, arrays, header_bytes, meta, npy_bytes, raw_zip, save
 
 
@@ -134,6 +135,67 @@ def test_segmentation(tmp_path):
     assert data.splits["train"].target.dtype == torch.int64
     with pytest.raises(DataError, match=r"masks of 8x8, but modality 'audio' is sequence"):
         load_npz(save(tmp_path, y=masks, meta=task))
+
+
+MASKED = {"task": "segmentation", "classes": 4}
+
+
+def masked(folder, **values):
+    masks = np.random.default_rng(0).integers(0, 4, (N, 8, 8), np.uint8)
+    other = np.random.default_rng(1).integers(0, 256, (N, 8, 8), np.uint8)
+    return save(folder, y=masks, x_audio=None, x_t1=other, meta=np.array(json.dumps({**MASKED, **values})))
+
+
+def test_regions_and_weights_reach_loss_and_metrics(tmp_path):
+    regions, weights = {"wt": [1, 2, 3], "tc": [1, 3], "et": [3]}, [0.2, 0.3, 0.25, 0.25]
+    plain, data = load_npz(masked(tmp_path)), load_npz(masked(tmp_path, regions=regions, class_weights=weights))
+    assert plain.task.options == {}
+    assert plain.fingerprint != data.fingerprint
+    known = make_task(TaskSpec("segmentation", 4, options={"regions": regions, "class_weights": weights}))
+    task, unweighted = make_task(data.task), make_task(plain.task)
+    logits, target = torch.randn(3, 4, 8, 8), data.splits["train"].target[:3]
+    assert torch.equal(task.loss(logits, target), known.loss(logits, target))
+    assert task.loss(logits, target) != unweighted.loss(logits, target)
+    found = task.metrics(logits, target)
+    assert list(found) == ["dice_wt", "dice_tc", "dice_et", "dice_mean", "dice"]
+    assert "dice_wt" not in unweighted.metrics(logits, target)
+    split = np.repeat([0, 1], [20, 10])
+    images = np.zeros((N, 8, 8), np.uint8)
+    path = write_npz(
+        tmp_path / "w.npz", {"a": images, "b": images}, np.arange(N)[:, None, None] % 4 + np.zeros((8, 8), int), split,
+        task="segmentation", regions={"et": (3,)}, class_weights=(1, 2, 3, 4),
+    )  # fmt: skip
+    assert load_npz(path).task.options == {"regions": {"et": (3,)}, "class_weights": (1.0, 2.0, 3.0, 4.0)}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"class_weights": [1, 2]}, r"class_weights in meta is \[1, 2\], expected a list of 4 numbers above 0"),
+        ({"class_weights": []}, r"class_weights in meta is \[\]"),
+        ({"class_weights": [1, 1, 1, 0]}, r"expected a list of 4 numbers above 0"),
+        ({"class_weights": [1, 1, 1, True]}, r"expected a list of 4 numbers above 0"),
+        ({"class_weights": [1, 1, 1, 1e400]}, r"expected a list of 4 numbers above 0"),
+        ({"class_weights": "1,1,1,1"}, r"class_weights in meta is '1,1,1,1'"),
+        ({"regions": [1]}, r"regions in meta is \[1\], expected an object"),
+        ({"regions": {}}, r"regions in meta is {}, expected an object"),
+        ({"regions": {"wt": [1, 4]}}, r"region 'wt' in meta is \[1, 4\], expected a list of labels from 1 to 3"),
+        ({"regions": {"wt": [0, 1]}}, r"from 1 to 3, each once \(0 is the background\)"),
+        ({"regions": {"wt": [1, 1]}}, r"each once"),
+        ({"regions": {"wt": []}}, r"region 'wt' in meta is \[\]"),
+        ({"regions": {"wt": 1}}, r"region 'wt' in meta is 1"),
+        ({"regions": {"wt": [True]}}, r"region 'wt' in meta is \[True\]"),
+        ({"regions": {"mean": [1]}}, r"region 'mean' in meta cannot be a metric's name"),
+        ({"regions": {"Whole tumour": [1]}}, r"region 'Whole tumour' in meta cannot be"),
+        ({"regions": {"": [1]}}, r"region '' in meta cannot be"),
+    ],
+)
+def test_regions_and_weights_are_checked(tmp_path, values, expected):
+    with pytest.raises(DataError, match=expected) as caught:
+        load_npz(masked(tmp_path, **values))
+    assert str(caught.value).startswith("mine.npz: ")
+    with pytest.raises(DataError, match=r"which only segmentation uses, but task classification"):
+        load_npz(save(tmp_path, meta=meta(**values)))
 
 
 def test_written_files_are_read_back(tmp_path):
