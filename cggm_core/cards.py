@@ -163,6 +163,7 @@ class MethodCard(Card):
         paper: authors, venue, year; "" for ours.
         tasks: tasks it is sound for.
         modalities: fewest and most modalities; None is no limit.
+        limits: why other tasks or numbers of modalities are refused, a sentence; "" where none are.
         requires: capabilities it reads (`protocols.step.CAPABILITIES`).
         reports: metrics it records beyond those of every run.
         neutral: knob values under which it equals joint training bit for bit.
@@ -179,6 +180,7 @@ class MethodCard(Card):
     neutral: dict[str, Value] = field(default_factory=dict)
     cost: str = ""
     departs: str = ""
+    limits: str = ""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _step(
     return Metric(name, label, unit, direction, scope, "step", description, neutral, bounds)
 
 
-_ALL = (
+_EVERY_RUN = (
     _step("loss", "Total loss", "", "lower", "fused",
           "what backward ran on: task loss plus every weighted added term, mean over the training batch"),
     _step("task_loss", "Task loss", "", "lower", "fused",
@@ -80,9 +80,6 @@ _ALL = (
           "the change of the unimodal score that the coefficient used (Delta epsilon of Eq. 6)", 0.0),
     _step("balance_coefficient", "Balancing coefficient", "", "neutral", "modality",
           "B_m of Eq. 7, rho included: exactly the factor applied to the gradients of modality m", 1.0),
-    _step("coefficient_undefined", "Coefficient undefined", "", "lower", "fused",
-          "1 where the sum of score gains is zero to rounding, so that B kept its last value; else 0",
-          0.0, (0.0, 1.0)),
     _step("gradient_norm_raw", "Gradient norm, raw", "", "neutral", "modality",
           "L2 norm over the parameters of modality m, after backward, before the method, before clipping; "
           "loss is a mean over the batch", None, (0.0, None)),
@@ -97,12 +94,6 @@ _ALL = (
     _step("direction_cosine", "Direction cosine", "", "neutral", "modality",
           "cosine of the fusion head's and classifier m's last-layer weight gradients, flattened (Eq. 12)",
           0.0, (-1.0, 1.0)),
-    _step("direction_weight", "Direction weight", "", "neutral", "modality",
-          "the weight B_m that the direction loss used; equals the balancing coefficient where that is applied",
-          1.0),
-    _step("weight_cosine", "Weight cosine", "", "neutral", "modality",
-          "cosine of the fusion head's and classifier m's last-layer WEIGHTS, what the released code compares",
-          0.0, (-1.0, 1.0)),
     _step("pair_cosine", "Pair cosine", "", "neutral", "pair",
           "cosine of the last-layer weight gradients of two modalities' classifiers", 0.0, (-1.0, 1.0)),
     _step("learning_rate", "Learning rate", "", "neutral", "fused",
@@ -113,6 +104,36 @@ _ALL = (
           None, (0.0, None)),
     _step("samples_per_second", "Throughput", "samples/s", "higher", "fused",
           "samples of the batch over the time of the step", None, (0.0, None)),
+)  # fmt: skip
+
+_OF_METHODS = (
+    _step("coefficient_undefined", "Coefficient undefined", "", "lower", "fused",
+          "1 where the sum of score gains is zero to rounding, so that B kept its last value; else 0",
+          0.0, (0.0, 1.0)),
+    _step("direction_weight", "Direction weight", "", "neutral", "modality",
+          "the weight B_m that the direction loss used; equals the balancing coefficient where that is applied",
+          1.0),
+    _step("weight_cosine", "Weight cosine", "", "neutral", "modality",
+          "cosine of the fusion head's and classifier m's last-layer WEIGHTS, what the released code compares",
+          0.0, (-1.0, 1.0)),
+    _step("strength_ratio", "Strength ratio", "", "neutral", "modality",
+          "how much stronger modality m is than the others by the method's own reckoning; 1 is as strong as they are",
+          1.0, (0.0, None)),
+    _step("contribution_coefficient", "Contribution coefficient", "", "neutral", "modality",
+          "factor on the gradient that flows back through modality m's share of the prediction", 1.0, (0.0, None)),
+    _step("rate_coefficient", "Learning rate coefficient", "", "neutral", "modality",
+          "factor on the learning rate of modality m's own parameters", 1.0, (0.0, None)),
+    _step("loss_weight", "Loss weight", "", "neutral", "both",
+          "weight of a loss of the method's own in the total: of modality m, or of the fused prediction", None),
+    _step("prototype_loss", "Prototype loss", "", "lower", "modality",
+          "cross-entropy of modality m's distances to the class prototypes, mean over the training batch",
+          None, (0.0, None)),
+    _step("kept_share", "Share kept", "", "neutral", "modality",
+          "share of the batch's samples in which the method left modality m there", 1.0, (0.0, 1.0)),
+    _step("learning_speed", "Conditional learning speed", "", "neutral", "modality",
+          "logarithm of the speed of what modality m takes from the others over the speed of its own encoder", None),
+    _step("gate_frozen", "Gate frozen", "", "neutral", "modality",
+          "1 where modality m's gate was held at its running mean in this step; else 0", 0.0, (0.0, 1.0)),
 )  # fmt: skip
 
 _EPOCH = (
@@ -152,7 +173,8 @@ def _epoch_metrics() -> tuple[Metric, ...]:
     return tuple(made)
 
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (*_ALL, *_epoch_metrics())}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*_EVERY_RUN, *_OF_METHODS, *_epoch_metrics())}
+EVERY_RUN = frozenset(metric.name for metric in _EVERY_RUN)  # per step, whatever the method
 
 
 def metric(name: str) -> Metric:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
+from torch import Tensor
 
 from cggm_core.engine.devices import Precision
 from cggm_core.engine.readers import UnimodalReaders
@@ -15,7 +18,7 @@ from cggm_core.protocols.task import Task
 @torch.no_grad()
 def evaluate(
     model: MultimodalModel, readers: UnimodalReaders | None, task: Task, split: Split, prefix: str, batch: int,
-    device: torch.device, precision: Precision,
+    device: torch.device, precision: Precision, predict: Callable[[Mapping[str, Tensor]], Tensor],
 ) -> dict[MetricKey, float]:  # fmt: skip
     """Loss, score, unimodal scores and the task's metrics over one split.
 
@@ -28,6 +31,7 @@ def evaluate(
         batch: samples predicted together; changes speed, not results beyond rounding.
         device: where the model is.
         precision: number format of the forward pass.
+        predict: features by modality to the fused prediction; the method's, which may not be the model's own.
 
     Returns:
         Values by key, on the host.
@@ -39,7 +43,7 @@ def evaluate(
         part = take(split, index, device)
         with precision.forward():
             features = model.encode(part.inputs)
-            fused = model.head(model.fuse(features)).float()
+            fused = predict(features).float()
         tallies[""].add(fused, part.target)
         if readers:
             for modality, logits in readers.predict(features).items():

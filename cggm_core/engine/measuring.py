@@ -53,7 +53,7 @@ class Measuring:
 
     def after(self, step: Step) -> None:
         """After the method, before clipping."""
-        self._modal("gradient_norm", self._norms() if step.scaled else self._raw)
+        self._modal("gradient_norm", self._norms() if step.scaled or step.changed else self._raw)
 
     def finish(self, step: Step) -> None:
         """After the update: `vector` and `columns` are the step's row."""

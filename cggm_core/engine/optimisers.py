@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
 from cggm_core.config import Training
 
+SHARED = "shared"
 
-def build_optimiser(parameters: Iterable[nn.Parameter], settings: Training, rate: float) -> torch.optim.Optimizer:
-    """The optimiser the settings name."""
-    chosen = list(parameters)
+
+def build_optimiser(
+    groups: Mapping[str, Iterable[nn.Parameter]], settings: Training, rate: float
+) -> torch.optim.Optimizer:
+    """The optimiser the settings name.
+
+    Args:
+        groups: parameters by the group's name, under which `set_rate` finds them; empty ones are left out.
+        settings: kind of optimiser, weight decay, momentum.
+        rate: learning rate of every group at first.
+    """
+    filled = {name: own for name, group in groups.items() if (own := list(group))}
+    named = [{"params": own, "name": name} for name, own in filled.items()]
+    chosen = [p for own in filled.values() for p in own]
     # One kernel for all weights where PyTorch has one; on CPU this halves the time of Adam.
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in chosen) or None
     decay = settings.weight_decay
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(chosen, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
+        return torch.optim.SGD(named, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
-    return kind(chosen, lr=rate, weight_decay=decay, fused=fused)
+    return kind(named, lr=rate, weight_decay=decay, fused=fused)
 
 
 def rate_factor(settings: Training, epoch: int) -> float:
@@ -44,7 +56,7 @@ def rate_factor(settings: Training, epoch: int) -> float:
     return 1.0
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group of the optimiser this rate."""
+def set_rate(optimiser: torch.optim.Optimizer, rate: float, factors: Mapping[str, float] | None = None) -> None:
+    """Give every group of the optimiser this rate, times the factor of its name (1 where none is named)."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * (factors or {}).get(group["name"], 1.0)

@@ -40,7 +40,7 @@ class UnimodalReaders:
         self.modules = built.to(device)
         self.by_modality: dict[str, UnimodalClassifier] = {m: built[m] for m in model.modalities}  # type: ignore[misc]
         self._task, self._settings = task, settings
-        self.optimiser = build_optimiser(self.modules.parameters(), settings, settings.classifier_lr)
+        self.optimiser = build_optimiser({"classifiers": self.modules.parameters()}, settings, settings.classifier_lr)
 
     def set_factor(self, factor: float) -> None:
         """Schedule the classifiers' rate like the model's."""

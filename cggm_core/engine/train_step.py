@@ -39,13 +39,14 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
     method, measuring = parts.method, parts.measuring
     parts.optimiser.zero_grad(set_to_none=True)
     with parts.precision.forward():
-        step._fill(Phase.FEATURES, features=step.model.encode(step.batch.inputs))
+        encoded = step.model.encode(step.batch.inputs)
+        step._fill(Phase.FEATURES, encoded=encoded, features=encoded, autocast=parts.precision.forward)
         method.on_features(step)
         fused = step.model.fuse(step.features)
         step._fill(Phase.LOGITS, fused=fused, logits=step.model.head(fused))
         method.on_logits(step)
     if parts.readers:
-        step._fill(Phase.LOGITS, **parts.readers.read(step.features, step.batch))
+        step._fill(Phase.LOGITS, **parts.readers.read(step.encoded, step.batch))
     step._fill(Phase.LOSS, task_loss=step.task.loss(step.logits, step.batch.target))
     method.on_loss(step)
     if look:

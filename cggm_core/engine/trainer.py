@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from cggm_core import catalog
-from cggm_core.cards import Value
+from cggm_core.cards import MethodCard, Value
 from cggm_core.config import RunConfig
 from cggm_core.engine.devices import Precision, choose_device
 from cggm_core.engine.evaluate import evaluate
 from cggm_core.engine.measuring import Measuring
-from cggm_core.engine.optimisers import build_optimiser, rate_factor, set_rate
+from cggm_core.engine.optimisers import SHARED, build_optimiser, rate_factor, set_rate
 from cggm_core.engine.readers import UnimodalReaders
 from cggm_core.engine.recorder import Recorder
 from cggm_core.engine.seeding import order, random_state, restore_random_state, seed_everything
 from cggm_core.engine.train_step import Parts, train_step
+from cggm_core.engine.trial import Trials
 from cggm_core.errors import CapabilityError
 from cggm_core.measures.gradients import measure_dtype
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import DataBundle, take
 from cggm_core.protocols.method import BalanceMethod, MethodContext
-from cggm_core.protocols.model import ModelBuilder, encoder_parameters
+from cggm_core.protocols.model import ModelBuilder, MultimodalModel, encoder_parameters
 from cggm_core.protocols.step import CAPABILITIES, Step
 from cggm_core.protocols.tasks import make_task
 
@@ -59,12 +61,22 @@ def check_method(config: RunConfig, data: DataBundle) -> None:
     count = len(data.modalities)
     if count < low or (high is not None and count > high):
         raise CapabilityError(
-            f"{card.title} works with {low} to {high or 'any number of'} modalities, {data.name} has {count}"
+            f"{card.title} works with {_counted(low, high)} modalities, {data.name} has {count}{_because(card)}"
         )
     if data.task.name not in card.tasks:
-        raise CapabilityError(f"{card.title} is not sound for {data.task.name}; it is for: {', '.join(card.tasks)}")
+        raise CapabilityError(
+            f"{card.title} is not sound for {data.task.name}; it is for: {', '.join(card.tasks)}{_because(card)}"
+        )
     if missing := set(card.requires) - set(CAPABILITIES):
         raise CapabilityError(f"{card.title} needs {', '.join(sorted(missing))}, which no model here offers")
+
+
+def _counted(low: int, high: int | None) -> str:
+    return f"{low} or more" if high is None else f"exactly {low}" if low == high else f"{low} to {high}"
+
+
+def _because(card: MethodCard) -> str:
+    return f" ({card.limits})" if card.limits else ""
 
 
 class Trainer:
@@ -75,31 +87,44 @@ class Trainer:
         data: built from it.
         readers: whether unimodal classifiers run beside the model.
         measure: whether the per-step series are taken. Neither changes a bit of the model (a law test holds it).
+        model: a model already made for this data; None builds the configuration's.
+        granted: capabilities the method may read; None grants all, tests narrow it to what the card declares.
 
     Raises:
         CggmError: if the parts do not fit; nothing was written.
     """
 
-    def __init__(self, config: RunConfig, data: DataBundle, *, readers: bool = True, measure: bool = True) -> None:
+    def __init__(
+        self, config: RunConfig, data: DataBundle, *, readers: bool = True, measure: bool = True,
+        model: MultimodalModel | None = None, granted: frozenset[str] | None = None,
+    ) -> None:  # fmt: skip
         config, settings = config.settled(data.task.name), config.training
         check_method(config, data)
+        self._card: MethodCard = catalog.card("method", config.method)
+        self._granted = frozenset(CAPABILITIES) if granted is None else granted
         self.config, self.data, self.place = config, data, Place()
         self.device = choose_device(settings.device)
         self.precision = Precision(settings.precision, self.device)
         self.task = make_task(data.task, settings.score)
         seed_everything(settings.seed)
-        builder = catalog.load("model", config.model, ModelBuilder)(**config.model_params)
-        self.model = builder.build(data).to(self.device)
+        if model is None:
+            model = catalog.load("model", config.model, ModelBuilder)(**config.model_params).build(data)
+        self.model = model.to(self.device)
         self.parameters = encoder_parameters(self.model)
         self.readers = UnimodalReaders(self.model, self.task, settings, self.device) if readers else None
-        self.optimiser = build_optimiser(self.model.parameters(), settings, settings.lr)
         self.method: BalanceMethod = catalog.load("method", config.method, BalanceMethod)(**config.method_params)
         self.batches = -(-len(data.splits["train"]) // settings.batch_size)
-        self.method.setup(MethodContext(
+        context = MethodContext(
             data, self.model, self.task, self.device, measure_dtype(self.device), settings.epochs, self.batches,
-        ))  # fmt: skip
+        )  # fmt: skip
+        if "trials" in self._card.requires:
+            trials = Trials(data, settings, self.device, self.precision, self._learning)
+            context = replace(context, trial=trials.run)
+        self.method.setup(context)
+        groups = self._groups()
+        self.optimiser = build_optimiser(groups, settings, settings.lr)
         self.measuring = Measuring(self.parameters, self.device, readers=readers) if measure else None
-        everything = [p for p in self.model.parameters() if p.requires_grad]
+        everything = [p for group in groups.values() for p in group]
         self.parts = Parts(
             self.method, self.optimiser, self.precision, everything, settings.gradient_clip, self.readers,
             self.measuring,
@@ -167,7 +192,12 @@ class Trainer:
             size,
             self.device,
             self.precision,
+            self.predict,
         )
+
+    def predict(self, features: Mapping[str, Tensor]) -> Tensor:
+        """The method's fused prediction in evaluation, from the encoders' outputs."""
+        return self.method.predict(self.model, features)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs to reach the same bits on the same device."""
@@ -220,7 +250,7 @@ class Trainer:
 
     def _one(self, index: torch.Tensor, on_step: Callable[[Step], None] | None) -> Step:
         batch = take(self.data.splits["train"], index, self.device)
-        step = Step(self.place.step, self.place.epoch, batch, self.model, self.task, self.parameters)
+        step = Step(self.place.step, self.place.epoch, batch, self.model, self.task, self.parameters, self._granted)
         train_step(step, self.parts, on_step)
         return step
 
@@ -238,6 +268,26 @@ class Trainer:
 
     def _set_rates(self, epoch: int) -> None:
         factor = rate_factor(self.config.training, epoch)
-        set_rate(self.optimiser, self.config.training.lr * factor)
+        own = self.method.rate_factors()
+        self._declared("learning_rates", bool(own), "changes learning rates")
+        set_rate(self.optimiser, self.config.training.lr * factor, own)
         if self.readers:
             self.readers.set_factor(factor)
+
+    def _groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by the optimiser's group: one for the model, unless the method sets rates by modality."""
+        model = [p for p in self.model.parameters() if p.requires_grad]
+        own = [p for module in self.method.modules().values() for p in module.parameters() if p.requires_grad]
+        self._declared("own_modules", bool(own), "has learnable parts of its own")
+        if "learning_rates" not in self._card.requires:
+            return {SHARED: [*model, *own]}
+        modal = {id(p) for group in self.parameters.values() for p in group}
+        return {SHARED: [*(p for p in model if id(p) not in modal), *own], **self.parameters}
+
+    def _declared(self, capability: str, used: bool, what: str) -> None:
+        if used and capability not in self._card.requires:
+            raise CapabilityError(f"{self._card.title} {what} without declaring {capability!r} in its card's requires")
+
+    def _learning(self) -> tuple[MultimodalModel, Mapping[str, nn.Module], torch.optim.Optimizer]:
+        """What a trial copies."""
+        return self.model, self.method.modules(), self.optimiser

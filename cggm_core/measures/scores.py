@@ -22,6 +22,19 @@ def accuracy(logits: Tensor, target: Tensor) -> Tensor:
     return right.to(measure_dtype(logits.device)) / len(target)
 
 
+def true_probability(logits: Tensor, target: Tensor) -> Tensor:
+    """Softmax probability of the target's class, for every sample (and pixel), with its gradient.
+
+    Args:
+        logits: `[batch, classes, ...]`.
+        target: `[batch, ...]` int64.
+
+    Returns:
+        `[batch, ...]` float32 in (0, 1].
+    """
+    return logits.float().softmax(dim=1).gather(1, target[:, None])[:, 0]
+
+
 def negative_mae(prediction: Tensor, target: Tensor) -> Tensor:
     """-mean |prediction - target| over samples and outputs, in the label's unit.
 

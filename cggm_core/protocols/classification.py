@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from cggm_core.measures.scores import accuracy
+from cggm_core.measures.scores import accuracy, true_probability
 from cggm_core.protocols.task import Task
 
 
@@ -31,6 +31,10 @@ class Classification(Task):
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
         """Accuracy in [0, 1]."""
         return accuracy(logits.detach(), target)
+
+    def agreement(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Probability of the true class."""
+        return true_probability(logits, target)
 
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """`accuracy` and `f1` (averaged over classes, weighted by their samples, as the field reports it)."""

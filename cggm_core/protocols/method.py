@@ -23,18 +23,49 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cggm_core.cards import Value
-from cggm_core.protocols.data import DataBundle
+from cggm_core.errors import CapabilityError
+from cggm_core.protocols.data import Batch, DataBundle
 from cggm_core.protocols.model import MultimodalModel
 from cggm_core.protocols.step import Step
 from cggm_core.protocols.task import Task
 
+Objective = Callable[[MultimodalModel, Mapping[str, nn.Module], Batch], Tensor]
+"""A loss of a copy of the model and of the method's modules on a batch: a mean over the samples, a scalar."""
+
+
+@dataclass(frozen=True)
+class TrialLosses:
+    """What a trial training did to its objective: means over the samples, in evaluation mode.
+
+    Attributes:
+        train_before, train_after: on the training split.
+        held_before, held_after: on the validation split.
+    """
+
+    train_before: float
+    train_after: float
+    held_before: float
+    held_after: float
+
+
+Trial = Callable[[Objective, int], TrialLosses]
+"""Train a copy of everything on an objective for so many epochs; the run itself keeps every bit."""
+
+
+def _no_trial(_objective: Objective, _epochs: int) -> TrialLosses:
+    raise CapabilityError("the method asks for a trial training without declaring 'trials' in its card's requires")
+
 
 @dataclass(frozen=True)
 class MethodContext:
-    """What `setup` is given: the parts of the run, before the first step."""
+    """What `setup` is given: the parts of the run, before the first step.
+
+    `trial` is for `on_epoch_start` and `on_epoch_end`, where no graph is alive; it takes the time of the training
+    it does, and draws nothing from the run's random state. It needs the capability `trials`.
+    """
 
     data: DataBundle
     model: MultimodalModel
@@ -43,6 +74,7 @@ class MethodContext:
     measure_dtype: torch.dtype
     epochs: int
     steps_per_epoch: int
+    trial: Trial = _no_trial
 
 
 class BalanceMethod:
@@ -87,10 +119,31 @@ class BalanceMethod:
         """Parameters are new."""
 
     def on_epoch_end(self, epoch: int, report: Mapping[str, Any]) -> None:
-        """After an epoch's validation; `report` holds its values by metric name."""
+        """After an epoch's validation; `report` holds its values by metric name, `val_unimodal_score[audio]` say."""
+
+    def rate_factors(self) -> Mapping[str, float]:
+        """Factors on the learning rate of each modality's own parameters, asked before every epoch.
+
+        On the rate and not on the gradient, because Adam cancels a factor on the gradient. A modality left out keeps
+        the run's rate. Needs the capability `learning_rates`.
+        """
+        return {}
+
+    def predict(self, model: MultimodalModel, features: Mapping[str, Tensor]) -> Tensor:
+        """The prediction in evaluation, from the encoders' outputs: no gradient, model in evaluation mode.
+
+        A method that fuses otherwise than the model overrides it and declares the capability `own_prediction`.
+        """
+        logits: Tensor = model.head(model.fuse(features))
+        return logits
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """Learnable parts of the method's own, made in `setup` on the context's device; checkpointed with the model."""
+        """Learnable parts of the method's own, made in `setup` on the context's device.
+
+        What of them requires a gradient learns with the run's optimiser at the run's rate (capability
+        `own_modules`); all of it is checkpointed with the model. Initial weights must be drawn from a generator of
+        their own (`torch.random.fork_rng`), or the neutral setting is not joint training any more.
+        """
         return {}
 
     def state_dict(self) -> dict[str, Any]:

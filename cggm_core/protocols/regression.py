@@ -92,6 +92,14 @@ class Regression(Task):
         measure = sign_accuracy if self._binary else negative_mae
         return measure(self.predict(logits), target)
 
+    def agreement(self, logits: Tensor, target: Tensor) -> Tensor:
+        """exp(-|prediction - target| / spread), mean over outputs; spread as in `label_options`, 1 without data.
+
+        A prediction as wrong as the best constant is on average gives 1/e.
+        """
+        distance = (logits.float() - self._standardised(target)).abs() * self._unspread(logits.device)
+        return (-distance).exp().flatten(1).mean(1)
+
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """`mae corr acc2 acc7 f1`, in the label's unit; see `regression_metrics`."""
         return regression_metrics(self.predict(logits).cpu().numpy(), target.cpu().numpy())
@@ -99,6 +107,11 @@ class Regression(Task):
     @property
     def _positive(self) -> float:
         return float(self.spec.options.get("positive", math.nan))
+
+    def _unspread(self, device: torch.device) -> Tensor:
+        """Factor from units of `scale` to units of the labels' spread, one an output."""
+        spread = float(self.spec.options.get("spread", 1.0)) or 1.0
+        return (self._placed(device)[1] / spread).float()
 
     def _standardised(self, target: Tensor) -> Tensor:
         offset, scale = self._placed(target.device)

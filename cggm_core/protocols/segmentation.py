@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cggm_core.errors import DataError
 from cggm_core.measures.gradients import measure_dtype
-from cggm_core.measures.scores import dice, region_counts
+from cggm_core.measures.scores import dice, region_counts, true_probability
 from cggm_core.protocols.data import TaskSpec
 from cggm_core.protocols.task import Tally, Task
 
@@ -93,6 +93,10 @@ class Segmentation(Task):
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
         """Dice of the predicted labels in [0, 1], see the class."""
         return self.score_of(self.counts(logits, target))
+
+    def agreement(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Probability of the true class, mean over the pixels."""
+        return true_probability(logits, target).flatten(1).mean(1)
 
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """See `metrics_of`."""

@@ -7,7 +7,7 @@ training device: nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -19,13 +19,18 @@ from cggm_core.measures.directions import cosines, head_gradient
 from cggm_core.measures.gradients import gradients_of, scale_
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import Batch
-from cggm_core.protocols.model import MultimodalModel
+from cggm_core.protocols.model import MultimodalModel, absent
 from cggm_core.protocols.task import Task
 
 CAPABILITIES = {
     "unimodal_scores": "classifiers on each modality's features, scored on the training batch",
     "head_gradients": "last-layer gradients of fusion head and classifiers",
-    "encoder_gradients": "gradients of each modality's own parameters, and the right to scale them",
+    "encoder_gradients": "gradients of each modality's own parameters, and the right to change them",
+    "subset_forward": "the fused prediction with some modalities absent, with or without gradient",
+    "learning_rates": "a learning rate of its own for each modality's parameters",
+    "own_modules": "learnable parts of the method's own, trained with the model",
+    "own_prediction": "a prediction in evaluation that is not the model's own",
+    "trials": "short trainings of a copy of the model beside the run",
 }
 
 
@@ -55,6 +60,7 @@ class Step:
         batch: inputs, target and ids.
         modalities: names in model order.
         scaled: coefficient applied by `scale_gradients`, by modality; empty while none was.
+        changed: whether the method has had its hands on encoder gradients.
         readings: what the method reported, for the recorder.
 
     Args:
@@ -72,6 +78,7 @@ class Step:
         self.phase = Phase.INPUTS
         self.loss_terms: dict[str, Tensor] = {}
         self.scaled: dict[str, Tensor] = {}
+        self.changed = False
         self.readings: dict[MetricKey, Tensor | float] = {}
         self._granted = granted
         self._held: dict[str, Any] = {}
@@ -92,8 +99,14 @@ class Step:
 
     @property
     def features(self) -> dict[str, Tensor]:
-        """Encoder outputs by modality; replaceable in `on_features`."""
+        """What is fused, by modality: the encoders' outputs, or what `set_features` put in their place."""
         held: dict[str, Tensor] = self._get("features", Phase.FEATURES)
+        return held
+
+    @property
+    def encoded(self) -> dict[str, Tensor]:
+        """Encoder outputs by modality, whatever `set_features` did; the unimodal classifiers read these."""
+        held: dict[str, Tensor] = self._get("encoded", Phase.FEATURES)
         return held
 
     @property
@@ -153,6 +166,38 @@ class Step:
         self._need("head_gradients")
         held: dict[str, Tensor] = self._get("classifier_head_gradients", Phase.LOSS)
         return held
+
+    def forward(self, keep: Iterable[str], *, evaluating: bool = False) -> Tensor:
+        """Fused prediction with only some modalities there; the others are absent (`protocols.model.absent`).
+
+        From the features of this step, so encoders are not run again. Differentiable where gradients are enabled:
+        `forward([m])` is the per-modality prediction that ratio methods need, for any fusion. With a linear head
+        on joined features it is the head's block of that modality plus the whole bias.
+
+        Args:
+            keep: modalities that stay; all of them give `logits` before any replacement, bit for bit without dropout.
+            evaluating: run the fusion in evaluation mode (no dropout), as AGM's masked passes do.
+
+        Raises:
+            CapabilityError: for a modality the model has not.
+        """
+        self._need("subset_forward")
+        kept = tuple(keep)
+        if unknown := set(kept) - set(self.modalities):
+            raise CapabilityError(
+                f"there is no modality {sorted(unknown)[0]!r}; there are: {', '.join(self.modalities)}"
+            )
+        features = absent(self.features, kept)
+        switch = evaluating and self.model.training
+        if switch:
+            self.model.eval()
+        try:
+            with self._get("autocast", Phase.FEATURES)():
+                logits: Tensor = self.model.head(self.model.fuse(features))
+        finally:
+            if switch:
+                self.model.train()
+        return logits
 
     def head_gradient(self) -> Tensor:
         """Gradient of the task loss by the fusion head's last weight (G_F of Eq. 10), computed once a step.
@@ -222,6 +267,14 @@ class Step:
             spared = set() if projections else {id(p) for p in self.model.projection_of(modality)}
             scale_(gradients_of([p for p in self.parameters[modality] if id(p) not in spared]), coefficient)
             self.scaled[modality] = coefficient
+
+    def encoder_gradients(self, modality: str) -> list[Tensor]:
+        """Gradients of a modality's own parameters, to be changed in place; those that are not there are left out."""
+        self._need("encoder_gradients")
+        if self.phase != Phase.GRADIENTS:
+            raise PhaseError("gradients can be changed in on_gradients only")
+        self.changed = True
+        return gradients_of(self.parameters[modality])
 
     def report(self, metric: str, value: Tensor | float | Mapping[str, Tensor]) -> None:
         """Record a number of the method's own: one, or one a modality."""

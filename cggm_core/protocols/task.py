@@ -51,6 +51,13 @@ class Task(ABC):
         """Score of the batch, a scalar, higher is better, in `score_dtype`; no gradient flows from it."""
 
     @abstractmethod
+    def agreement(self, logits: Tensor, target: Tensor) -> Tensor:
+        """How far each sample's prediction agrees with the truth, `[batch]` in (0, 1], higher is better; float32.
+
+        What methods that compare modalities by a quotient need: a positive number without the jumps of a count.
+        """
+
+    @abstractmethod
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """The task's named metrics over a whole split, on the host (`accuracy f1`, `mae corr ...`, `dice_wt ...`)."""
 

@@ -20,7 +20,7 @@ from cggm_core.engine.trainer import Trainer
 from cggm_core.errors import CapabilityError
 from cggm_core.measures.directions import cosines, direction_loss, head_gradient
 from cggm_core.methods.cggm import Cggm
-from cggm_core.names import METRICS, MetricKey
+from cggm_core.names import EVERY_RUN, MetricKey
 from cggm_core.protocols.data import DataBundle, Split, TaskSpec
 from cggm_core.protocols.diagnostic import Diagnostic
 from cggm_core.protocols.regression import Regression, label_options, regression_metrics
@@ -29,7 +29,6 @@ from cggm_core.store import create_run, open_reader, write_csv
 from tests.support.training import Rows, bits, tiny_config, tiny_data, trained
 
 SETTINGS = [("joint", ""), ("cggm", "paper"), ("cggm", "released"), ("cggm", "stable")]
-OWN_OF_CGGM = {"coefficient_undefined", "direction_weight", "weight_cosine"}
 NAMED = ("mae", "corr", "acc2", "acc7", "f1")
 
 
@@ -221,7 +220,7 @@ def check_export(config: RunConfig, root: Path) -> None:
     text.seek(0)
     table = pd.read_csv(text, keep_default_na=False, na_values=["nan"])
     assert np.isfinite(table["value"]).all()
-    wanted = {n for n, m in METRICS.items() if m.cadence == "step"} - OWN_OF_CGGM
+    wanted = EVERY_RUN
     wanted |= {p + n for p in ("val_", "test_") for n in ("loss", "score", "unimodal_score", *NAMED)}
     assert wanted <= set(table["metric"])
     modal = table[table["metric"] == "unimodal_score"]

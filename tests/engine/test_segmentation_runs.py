@@ -8,14 +8,13 @@ import pytest
 
 from cggm_core.config import RunConfig
 from cggm_core.engine import worker
-from cggm_core.names import METRICS, MetricKey
+from cggm_core.names import EVERY_RUN, METRICS, MetricKey
 from cggm_core.store import create_run, open_reader
 from tests.engine.test_recorded_numbers import check, exported
 from tests.support.training import tiny_masks, trained
 
 CONTRASTS = ["flair", "t1", "t1ce", "t2"]
 SETTINGS = [("joint", ""), ("cggm", "paper"), ("cggm", "released"), ("cggm", "stable")]
-OWN = {"coefficient_undefined", "direction_weight", "weight_cosine"}
 DICE = {f"dice{part}" for part in ("", "_wt", "_tc", "_et", "_mean")}
 
 
@@ -33,7 +32,7 @@ def slices(source: Path, target: Path, counts: tuple[int, int, int] = (12, 4, 4)
 def test_every_series_is_exported(method: str, preset: str, runs_root: Path) -> None:
     config = RunConfig.from_dict({**tiny_masks(method).to_dict(), "preset": preset, "method_params": {}})
     steps, table = exported(config, runs_root)
-    everywhere = {name: m for name, m in METRICS.items() if m.cadence == "step" and name not in OWN}
+    everywhere = {name: METRICS[name] for name in EVERY_RUN}
     assert set(everywhere) <= set(table["metric"])
     for name, metric in everywhere.items():
         found = {modality for one, modality in steps.columns if one == name}
@@ -94,7 +93,7 @@ def test_real_slices_train_without_a_model_being_named(
     assert worker.run(prepared, runs_root / run_id) == "finished"
     reader = open_reader(runs_root / run_id)
     found = set(reader.keys())
-    everywhere = {n: m for n, m in METRICS.items() if m.cadence == "step" and n not in OWN}
+    everywhere = {name: METRICS[name] for name in EVERY_RUN}
     for metric in everywhere.values():
         wanted = {"fused": [""], "modality": modalities, "both": ["", *modalities], "pair": []}[metric.scope]
         assert {(metric.name, m) for m in wanted} <= found
