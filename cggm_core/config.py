@@ -18,6 +18,8 @@ from cggm_core.errors import ConfigError
 
 NAME_LENGTH = 200
 AUTO = "auto"
+# Settings of what is watched: they change no number of a training, so runs that differ in them are repetitions.
+WATCHING = ("snapshots", "snapshot_count", "snapshot_every", "snapshot_batches")
 TRAINING_PARAMS = (
     Param("epochs", 10, 1, 100_000, "passes over the training split"),
     Param("batch_size", 64, 2, 65_536, "samples a step; 2 is noisiest, the whole split is a full gradient"),
@@ -44,6 +46,13 @@ TRAINING_PARAMS = (
     Param("threads", 0, 0, 1024, "processor threads of the worker; 0 takes the share given at start"),
     Param("checkpoint_seconds", 20.0, 0.0, 86_400.0,
           "time between checkpoints inside an epoch; 0 writes one every step"),
+    Param("snapshots", "logarithmic", text="when gradients are kept for the gradient map: logarithmic is dense at "
+          "first, every is regular, off leaves it to requests", choices=("logarithmic", "every", "off")),
+    Param("snapshot_count", 10, 1, 1000, "snapshots of a run, for logarithmic; fewer where they would keep more than "
+          "a quarter of the batches"),
+    Param("snapshot_every", 200, 1, 1_000_000, "steps between two snapshots, for every"),
+    Param("snapshot_batches", 8, 1, 64, "consecutive batches a snapshot keeps; 1 gives a map but hardly a number, "
+          "from 4 on a snapshot is judged by itself"),
 )  # fmt: skip
 _TRAINING_CARD = Card("training", "Training", "Settings of every run, whatever its method.", TRAINING_PARAMS)
 
@@ -74,6 +83,10 @@ class Training:
     precision: str = "float32"
     threads: int = 0
     checkpoint_seconds: float = 20.0
+    snapshots: str = "logarithmic"
+    snapshot_count: int = 10
+    snapshot_every: int = 200
+    snapshot_batches: int = 8
 
     def __post_init__(self) -> None:
         for param in TRAINING_PARAMS:
@@ -211,7 +224,9 @@ class RunConfig:
         return _digest(made)
 
     def _deciding(self) -> dict[str, Any]:
-        return {k: v for k, v in self.to_dict().items() if k not in ("name", "tags", "notes", "preset")}
+        made = {k: v for k, v in self.to_dict().items() if k not in ("name", "tags", "notes", "preset")}
+        made["training"] = {k: v for k, v in made["training"].items() if k not in WATCHING}
+        return made
 
     def with_settings(self, settings: Mapping[str, Any]) -> RunConfig:
         """A copy with dotted settings replaced, as `--set` gives them.

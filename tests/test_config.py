@@ -40,6 +40,8 @@ def test_any_allowed_value_survives_json(lr: float, seed: int, name: str) -> Non
 def test_fingerprint_counts_what_decides_and_nothing_else() -> None:
     base = RunConfig(method="cggm")
     assert replace(base, name="other", notes="x", tags=("t",)).fingerprint() == base.fingerprint()
+    watched = base.with_settings({"snapshots": "every", "snapshot_every": 7, "snapshot_batches": 2})
+    assert watched.fingerprint() == base.fingerprint()
     assert base.with_settings({"seed": 1}).fingerprint() != base.fingerprint()
     assert base.with_settings({"seed": 1}).group() == base.group()
     assert base.with_settings({"method.rho": 1.2}).group() != base.group()

@@ -23,12 +23,11 @@ from cggm_core import catalog
 from cggm_core.config import RunConfig
 from cggm_core.engine import checkpoint
 from cggm_core.engine.recorder import Recorder
+from cggm_core.engine.snapshots import SnapshotTaker
 from cggm_core.engine.trainer import Place, Trainer
 from cggm_core.errors import CggmError, DataError
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import DataBundle, DatasetBuilder
-from cggm_core.protocols.diagnostic import Diagnostic
-from cggm_core.protocols.step import Step
 from cggm_core.store import ControlInbox, Request, RunWriter, open_writer
 
 _FLUSH = 2.0  # seconds a checkpoint waits for the store; one that is away must not stop training
@@ -136,11 +135,13 @@ class _Worker:
         self._trainer, self._data, self._config = prepared.trainer, prepared.data, prepared.config
         self._folder, self._writer, self._progress = folder, writer, progress
         self._recorder = Recorder(writer, prepared.trainer.device)
+        self._snapshots = SnapshotTaker(
+            writer, prepared.trainer.device, prepared.config.training, prepared.trainer.steps
+        )
         self._inbox = ControlInbox(folder, after=handled)
         self._handled = handled
         self._saved = time.monotonic()
         self._paused = False
-        self._snapshot: Request | None = None
         self._last: dict[MetricKey, float] = {}
         self.asked_to_stop = ""
 
@@ -153,11 +154,10 @@ class _Worker:
         if resumed:
             self._forget_old_requests()
         self._save()
-        done = trainer.fit(self._recorder, self._between, self._after_epoch, self._inside)
+        done = trainer.fit(self._recorder, self._between, self._after_epoch, self._snapshots.look)
         if done:
             test = trainer.validate("test")
             self._recorder.epoch(trainer.place.step - 1, trainer.place.epoch - 1, test)
-        self._recorder.catch_up()
         self._save()
         self._writer.finish("finished" if done else "stopped", "" if done else self.asked_to_stop)
         return "finished" if done else "stopped"
@@ -168,6 +168,7 @@ class _Worker:
         self._answer(self._inbox.poll())
         if self._paused:
             self._recorder.catch_up()
+            self._snapshots.catch_up()
             self._writer.state("paused")
             while self._paused and not self.asked_to_stop:
                 time.sleep(_PAUSE_LOOK)
@@ -176,7 +177,7 @@ class _Worker:
         if time.monotonic() - self._saved >= self._config.training.checkpoint_seconds:
             self._save()
         # A snapshot that was asked for before the stop is still owed: one more step, then the end.
-        return not self.asked_to_stop or self._snapshot is not None
+        return not self.asked_to_stop or self._snapshots.owed
 
     def _answer(self, requests: tuple[Request, ...]) -> None:
         for request in requests:
@@ -202,7 +203,7 @@ class _Worker:
                 self.asked_to_stop = "stopped on request"
                 return "stop requested", {}
             case "snapshot":
-                self._snapshot = request
+                self._snapshots.ask()
                 return "gradient snapshot requested", {}
         return self._set(request)
 
@@ -217,23 +218,6 @@ class _Worker:
             except CggmError as error:
                 words.append(f"refused: {error}")
         return "; ".join(words), done
-
-    def _inside(self, step: Step) -> None:
-        """Take a snapshot that was asked for, while the step's graph is there."""
-        if self._snapshot is None:
-            return
-        self._snapshot = None
-        looker = catalog.load("diagnostic", "gradient_snapshot", Diagnostic)()
-        for picture in looker.observe(step).pictures:
-            self._writer.snapshot(
-                step.index,
-                0,
-                picture.kind,
-                picture.modality,
-                picture.array.float().cpu().numpy(),
-                picture.data,
-            )
-        self._writer.event(step.index, "snapshot taken", "gradients of this step's batch kept")
 
     def _after_epoch(self, place: Place, values: dict[MetricKey, float]) -> None:
         self._last = values
@@ -254,6 +238,7 @@ class _Worker:
         """Write a checkpoint; a disk that refuses costs a warning, not the training."""
         # Rows first: a checkpoint ahead of the store would, after a kill, leave a hole that no resume fills.
         self._recorder.catch_up()
+        self._snapshots.catch_up()
         self._writer.flush(_FLUSH)
         try:
             checkpoint.save(

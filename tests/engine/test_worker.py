@@ -123,12 +123,13 @@ def test_a_bad_intervention_is_refused_in_words_and_changes_nothing(runs_root: P
 
 
 def test_a_snapshot_keeps_three_kinds_of_gradients(runs_root: Path) -> None:
-    config = tiny_config("cggm")
+    asked_only = {"snapshots": "off", "snapshot_batches": 1}
+    config = tiny_config("cggm", **asked_only)
     folder = started(runs_root, config)
     send(folder, "snapshot")  # asked for while the worker was starting: taken at the first step
     worker.run(worker.prepare(config), folder)
     assert {s.step for s in open_reader(folder).snapshots()} == {0}
-    config = tiny_config("cggm", epochs=100_000)
+    config = tiny_config("cggm", epochs=100_000, **asked_only)
     folder = started(runs_root, config)
     thread = at_step(folder, 3, lambda: (send(folder, "snapshot"), send(folder, "stop")))
     worker.run(worker.prepare(config), folder)
@@ -239,7 +240,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(device
 
 
 def test_mixed_precision_trains(runs_root: Path) -> None:
-    config = tiny_config("cggm", precision="bf16")
+    config = tiny_config("cggm", precision="bf16", snapshots="off", snapshot_batches=1)
     folder = started(runs_root, config)
     send(folder, "snapshot")
     assert worker.run(worker.prepare(config), folder) == "finished"

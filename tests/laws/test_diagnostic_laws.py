@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from cggm_core import catalog
+from cggm_core.engine.snapshots import SnapshotTaker
 from cggm_core.engine.trainer import Trainer
 from cggm_core.names import METRICS
 from cggm_core.protocols.diagnostic import Diagnostic
-from cggm_core.protocols.step import CAPABILITIES
-from tests.support.training import bits, tiny_config, tiny_data, tiny_masks, trained
+from cggm_core.protocols.step import CAPABILITIES, Step
+from cggm_core.store import MemoryRun
+from tests.support.training import Rows, bits, tiny_config, tiny_data, tiny_masks, trained
 
 DIAGNOSTICS = catalog.all_cards("diagnostic")
 
@@ -36,6 +38,39 @@ def test_looking_at_every_step_changes_no_bit(name: str, method: str) -> None:
     assert bits(watched.model) == bits(plain.model)
     assert bits(watched.readers.modules) == bits(plain.readers.modules)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("method", ["joint", "cggm"])
+def test_keeping_every_gradient_changes_no_bit_and_no_recorded_number(method: str) -> None:
+    config = tiny_config(method, **{"model.dropout": 0.2, "snapshots": "every", "snapshot_every": 1})
+    plain, expected = trained(config)
+    watched, rows = Trainer(config, tiny_data(config)), Rows()
+    run = MemoryRun()
+    taker = SnapshotTaker(run.writer(), watched.device, config.training, watched.steps)
+    watched.fit(rows, on_step=taker.look)
+    assert len(run.reader().snapshots()) == 7 * watched.steps
+    assert bits(watched.model) == bits(plain.model)
+    assert bits(watched.readers.modules) == bits(plain.readers.modules)
+    timed = {"step_seconds", "samples_per_second"}
+    for step, row in expected.steps.items():
+        for key, value in row.items():
+            assert key.metric in timed or rows.steps[step][key] == value, (step, key)
+
+
+def test_a_part_frozen_in_evaluation_mode_stays_so() -> None:
+    config = tiny_config(**{"model.dropout": 0.2})
+    trainer = Trainer(config, tiny_data(config))
+    looker = catalog.load("diagnostic", "gradient_snapshot", Diagnostic)()
+    modes = []
+
+    def look(step: Step) -> None:
+        next(part for part in step.model.modules() if isinstance(part, torch.nn.Dropout)).training = False
+        before = [part.training for part in step.model.modules()]
+        looker.observe(step)
+        modes.append(before == [part.training for part in step.model.modules()] and not all(before))
+
+    trainer.fit(between=lambda place: place.step < 2, on_step=look)
+    assert modes == [True, True]
 
 
 @pytest.mark.parametrize("parts", [{"measure": False}, {"measure": False, "readers": False}])
