@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SHORT = 128
-
 
 def real_tokens(tokens: Tensor) -> Tensor:
     """`[batch, tokens]`: false where a token is exactly 0 throughout, which is how padding is carried."""
@@ -30,7 +28,10 @@ def mean_of_real(tokens: Tensor, real: Tensor | None) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, keys: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention, `softmax(Q K^T / sqrt(d)) V` in each head.
+    """Scaled dot-product attention, `softmax(Q K^T / sqrt(d)) V` in each head, by PyTorch's fused kernels.
+
+    Those cannot be differentiated twice; `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` around the forward pass
+    takes one that can. Nothing here needs it: a last layer's gradient has a closed form in features and logits.
 
     Args:
         query: `[batch, queries, width]`.
@@ -42,18 +43,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, keys: Tensor |
     Returns:
         `[batch, queries, width]`, heads joined.
     """
+    if key.shape[1] == 1:
+        return value.expand(-1, query.shape[1], -1)  # the softmax over one token is 1
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    if query.is_cuda or key.shape[1] > _SHORT:
-        read = F.scaled_dot_product_attention(q, k, v, None if keys is None else keys[:, None, None])
-    else:
-        # The fused kernel of a processor is slower than three plain products while all scores fit its cache.
-        q, k, v = (x.flatten(0, 1) for x in (q, k, v))
-        scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2))
-        if keys is not None:
-            # After the product and not into it: whatever padding holds must not count.
-            split = scores.unflatten(0, (-1, heads)).masked_fill(~keys[:, None, None], -torch.inf)
-            scores = split.flatten(0, 1)
-        read = torch.bmm(scores.softmax(-1), v).unflatten(0, (-1, heads))
+    read = F.scaled_dot_product_attention(q, k, v, None if keys is None else keys[:, None, None])
     return read.transpose(1, 2).flatten(-2)
 
 

@@ -6,6 +6,9 @@ depend on its neighbours.
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,6 +86,69 @@ class SequenceEncoder(nn.Module):
 def counted(real: Tensor) -> Tensor:
     """Place of each step, from 0 at the first real one, `[batch, T]` int64; what padding gets means nothing."""
     return (real.cumsum(1) - 1).clamp_min(0)
+
+
+@cache
+def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
+    """Fixed positions `[length, width]`: sines in the first half, cosines in the second, of 1 to 10,000 steps' wave.
+
+    Made once a length and device; no parameter, and no buffer, for they follow from the shape.
+
+    Reference: Vaswani et al., NeurIPS 2017, section 3.5.
+    """
+    half = -(-width // 2)
+    rate = torch.exp(torch.arange(half) * (-math.log(10_000.0) / max(1, half - 1)))
+    angle = torch.arange(length)[:, None] * rate
+    return torch.cat([angle.sin(), angle.cos()], 1)[:, :width].to(device)
+
+
+class TokenEncoder(nn.Module):
+    """Projection to tokens, fixed positions, transformer layers, normalised: any kind of input.
+
+    A vector is one token; a sequence is projected step by step, which is a temporal convolution of kernel 1; an
+    image is cut into at most 7x7 patches, a token each. Padding as in `SequenceEncoder`.
+
+    Args:
+        spec: of the modality.
+        width, layers, heads, dropout: as on the model's card.
+    """
+
+    def __init__(self, spec: ModalitySpec, width: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self._padded = spec.padded
+        self.projection: nn.Linear | nn.Conv2d
+        if spec.kind == "image":
+            side = -(-max(spec.shape[1:]) // _MAP_SIDE)
+            self.projection = nn.Conv2d(spec.shape[0], width, side, side)
+            self._missing = tuple(-length % side for length in spec.shape[1:])
+        else:
+            self.projection = nn.Linear(spec.shape[-1], width)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = TransformerLayers(width, layers, heads, dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, *shape]` to `[batch, tokens, width]`."""
+        projected = self._tokens(x)
+        length, width = projected.shape[1:]
+        # As large as the positions: they are of order 1, and a fresh projection's numbers are not.
+        tokens = projected * math.sqrt(width)
+        if not self._padded:
+            placed = tokens + sinusoids(length, width, x.device)
+            encoded: Tensor = self.norm(self.layers(self.dropout(placed)))
+            return encoded
+        real = real_tokens(x)
+        placed = tokens + sinusoids(length, width, x.device)[counted(real)]
+        encoded = self.norm(self.layers(self.dropout(placed), keys_of(real)))
+        return encoded * real[:, :, None]
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        if isinstance(self.projection, nn.Conv2d):
+            down, right = self._missing
+            patches: Tensor = self.projection(F.pad(x, (0, right, 0, down))).flatten(2)
+            return patches.transpose(1, 2)
+        steps: Tensor = self.projection(x if x.dim() == 3 else x[:, None])
+        return steps
 
 
 class ConvBlock(nn.Module):
