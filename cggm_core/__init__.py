@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cggm_core.config import RunConfig, Training
+    from cggm_core.engine.watch import watch
+    from cggm_core.engine.watcher import Watch
     from cggm_core.errors import CggmError
     from cggm_core.protocols.method import BalanceMethod
     from cggm_core.protocols.model import MultimodalModel
@@ -26,8 +28,10 @@ _PUBLIC = {
     "RunConfig": "cggm_core.config",
     "Step": "cggm_core.protocols.step",
     "Training": "cggm_core.config",
+    "Watch": "cggm_core.engine.watcher",
     "open_reader": "cggm_core.store",
     "open_writer": "cggm_core.store",
+    "watch": "cggm_core.engine.watch",
 }
 
 __all__ = [
@@ -38,9 +42,11 @@ __all__ = [
     "RunConfig",
     "Step",
     "Training",
+    "Watch",
     "__version__",
     "open_reader",
     "open_writer",
+    "watch",
 ]
 
 

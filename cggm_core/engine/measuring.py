@@ -26,10 +26,13 @@ class Measuring:
         parameters: each modality's own parameters.
         device: where training runs.
         readers: whether unimodal classifiers run; without them their series are left out.
+        fused: whether task, fused prediction and last layer are known; a watched loop may not tell them.
     """
 
-    def __init__(self, parameters: Mapping[str, list[nn.Parameter]], device: torch.device, *, readers: bool) -> None:
-        self._parameters, self._readers = parameters, readers
+    def __init__(
+        self, parameters: Mapping[str, list[nn.Parameter]], device: torch.device, *, readers: bool, fused: bool = True
+    ) -> None:
+        self._parameters, self._readers, self._fused = parameters, readers, fused
         self._dtype = measure_dtype(device)
         self._before = {m: [torch.empty_like(p) for p in own] for m, own in parameters.items()}
         self._scores = torch.zeros(len(parameters), dtype=self._dtype, device=device)
@@ -45,11 +48,12 @@ class Measuring:
         self._vectors = []
         self._raw = self._norms()
         self._modal("gradient_norm_raw", self._raw)
-        if self._readers:
+        if self._readers and self._fused:
             with torch.no_grad():
                 self._heads(step)
         for modality, own in self._parameters.items():
-            keep_copy(own, self._before[modality])
+            if own:  # a frozen encoder of a watched loop has nothing that moves
+                keep_copy(own, self._before[modality])
 
     def after(self, step: Step) -> None:
         """After the method, before clipping."""
@@ -58,7 +62,9 @@ class Measuring:
     def finish(self, step: Step) -> None:
         """After the update: `vector` and `columns` are the step's row."""
         with torch.no_grad():
-            ratios = [update_ratio(own, self._before[m]) for m, own in self._parameters.items()]
+            ratios = [
+                update_ratio(own, self._before[m]) if own else self._nothing for m, own in self._parameters.items()
+            ]
             self._modal("update_ratio", torch.stack(ratios))
             self._losses(step)
             if self._readers:
@@ -100,8 +106,10 @@ class Measuring:
         return any(key.metric == metric for key in step.readings)
 
     def _losses(self, step: Step) -> None:
-        score = step.task.score(step.logits, step.batch.target)
         self._vectors.append(([MetricKey("loss")], step.loss.reshape(1)))
+        if not self._fused:
+            return
+        score = step.task.score(step.logits, step.batch.target)
         self._vectors.append(([MetricKey("task_loss")], step.task_loss.reshape(1)))
         self._vectors.append(([MetricKey("score")], score.reshape(1)))
 
@@ -116,6 +124,6 @@ class Measuring:
     def _coefficients(self, step: Step) -> None:
         applied = torch.stack([step.scaled.get(m, self._one).to(self._dtype) for m in self._parameters])
         self._modal("balance_coefficient", applied)
-        if self._readers and not self._reported(step, "direction_loss"):
+        if self._readers and self._fused and not self._reported(step, "direction_loss"):
             loss = direction_loss(applied, step.direction_cosines())
             self._vectors.append(([MetricKey("direction_loss")], loss.reshape(1)))

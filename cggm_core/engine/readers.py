@@ -53,23 +53,26 @@ class UnimodalReaders:
             The fields a step holds: `unimodal_logits`, `unimodal_losses`, `unimodal_scores`,
             `classifier_heads`, `classifier_head_gradients`, each by modality.
         """
+        return self.judge(self.predict(features), batch.target)
+
+    def judge(self, logits: Mapping[str, Tensor], target: Tensor) -> dict[str, Any]:
+        """Score predictions of this step and fill the classifiers' gradients; as `read`, which made them."""
         self.optimiser.zero_grad(set_to_none=True)
-        logits = self.predict(features)
-        losses = {m: self._task.loss(z, batch.target) for m, z in logits.items()}
+        losses = {m: self._task.loss(z, target) for m, z in logits.items()}
         torch.stack(list(losses.values())).sum().backward()
-        heads = {m: reader.head for m, reader in self.by_modality.items()}
+        heads = {m: self.by_modality[m].head for m in logits}
         return {
             "unimodal_logits": {m: z.detach() for m, z in logits.items()},
             "unimodal_losses": {m: value.detach() for m, value in losses.items()},
-            "unimodal_scores": {m: self._task.score(z, batch.target) for m, z in logits.items()},
+            "unimodal_scores": {m: self._task.score(z, target) for m, z in logits.items()},
             "classifier_heads": heads,
             "classifier_head_gradients": {m: head.weight.grad for m, head in heads.items()},
         }
 
     def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Logits by modality, in float32 whatever the model's precision: the readers are the ruler."""
+        """Logits of the modalities given, in float32 whatever the model's precision: the readers are the ruler."""
         with torch.autocast(next(iter(features.values())).device.type, enabled=False):
-            return {m: reader(features[m].detach().float()) for m, reader in self.by_modality.items()}
+            return {m: reader(features[m].detach().float()) for m, reader in self.by_modality.items() if m in features}
 
     def update(self) -> None:
         """One step of their optimiser."""

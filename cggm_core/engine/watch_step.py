@@ -1,0 +1,169 @@
+"""One optimiser step of a watched loop: what its micro-batches left, and the step made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cggm_core.engine.readers import UnimodalReaders
+from cggm_core.engine.watch_hooks import Heard
+from cggm_core.engine.watch_model import WatchedModel
+from cggm_core.errors import DataError
+from cggm_core.protocols.data import Batch
+from cggm_core.protocols.step import Phase, Step
+from cggm_core.protocols.task import Task
+
+
+@dataclass(frozen=True)
+class Part:
+    """One micro-batch.
+
+    Attributes:
+        heard: what the forward pass left.
+        target: as the task wants it; empty without a task.
+        loss: scalar, as the loop gave it.
+    """
+
+    heard: Heard
+    target: Tensor
+    loss: Tensor
+
+
+class WatchedStep(Step):
+    """A step of a loop that is not ours: its loss is what the loop says.
+
+    Attributes:
+        untaken: names of loss terms that came too late to be part of the loss.
+
+    Args:
+        given: the loss as the loop gave it.
+        open_loss: whether backward is still to come, so that terms may be added.
+    """
+
+    def __init__(
+        self, index: int, epoch: int, target: Tensor, model: WatchedModel, task: Task | None, granted: frozenset[str],
+        given: Tensor, *, open_loss: bool,
+    ) -> None:  # fmt: skip
+        batch = Batch({}, target, torch.empty(0, dtype=torch.int64))
+        parameters = {m: [p for p in model.own[m] if p.requires_grad] for m in model.modalities}
+        super().__init__(index, epoch, batch, model, task, parameters, granted)  # type: ignore[arg-type]
+        self.given, self._open = given, open_loss
+        self.untaken: list[str] = []
+
+    @property
+    def loss(self) -> Tensor:
+        """What backward ran on, as the loop gave it; before backward with every added term."""
+        terms = self.loss_terms.values()
+        return torch.stack([self.given, *terms]).sum() if self._open and terms else self.given
+
+    def add_loss(self, name: str, value: Tensor) -> None:
+        """Add a weighted term where backward is still to come; else note its name."""
+        if self._open:
+            super().add_loss(name, value)
+        else:
+            self.untaken.append(name)
+
+    def settle(self, loss: Tensor) -> None:
+        """Backward is over: the loss is the one it ran on, and nothing holds a graph."""
+        self.given, self._open = loss, False
+        held = {name: _detached(value) for name, value in self._held.items()}
+        self._fill(Phase.GRADIENTS, **held)
+
+
+def read(parts: Sequence[Part], readers: UnimodalReaders, step: WatchedStep, last: Mapping[str, Tensor]) -> list[str]:
+    """Let the classifiers read a step's micro-batches as one batch, and put into the step what they found.
+
+    Predictions are joined, not features: sequences may differ in length from one micro-batch to the next. A modality
+    that is absent from any of them keeps its last score, so its gain is 0, and has no loss and a gradient of 0.
+
+    Args:
+        parts: at least one.
+        readers: of every modality.
+        step: filled up to its logits.
+        last: score by modality, of the step it was last there; a modality left out counts as 0.
+
+    Returns:
+        The modalities that were absent.
+    """
+    present = [m for m in step.modalities if all(m in part.heard.features for part in parts)]
+    with torch.enable_grad():
+        predicted = [readers.predict({m: part.heard.features[m] for m in present}) for part in parts]
+        logits = {m: _joined([one[m] for one in predicted]) for m in present}
+        found = readers.judge(logits, step.batch.target)
+    absent = [m for m in step.modalities if m not in present]
+    for modality in absent:
+        head = readers.by_modality[modality].head
+        score = next(iter(found["unimodal_scores"].values()))
+        found["unimodal_scores"][modality] = last.get(modality, torch.zeros_like(score))
+        found["unimodal_losses"][modality] = torch.full((), torch.nan, device=score.device)
+        found["unimodal_logits"][modality] = torch.zeros_like(next(iter(found["unimodal_logits"].values())))
+        found["classifier_heads"][modality] = head
+        found["classifier_head_gradients"][modality] = torch.zeros_like(head.weight)
+    ordered = {name: {m: values[m] for m in step.modalities} for name, values in found.items()}
+    step._fill(Phase.LOSS, **ordered)
+    return absent
+
+
+def joined(parts: Sequence[Part]) -> dict[str, Any]:
+    """Head's input and output of all micro-batches as one batch; with their graph where there is one part."""
+    fused, logits = ([getattr(part.heard, name) for part in parts] for name in ("fused", "logits"))
+    return {"fused": _joined(fused), "logits": _joined(logits)}
+
+
+def settled_target(task: Task, target: object, logits: Tensor | None, device: torch.device) -> Tensor:
+    """A batch's target in the form the task takes.
+
+    Args:
+        task: whose target it is.
+        target: classes `[batch]` (or `[batch, 1]`), numbers `[batch]` or `[batch, outputs]`, masks `[batch, h, w]`
+            (or `[batch, 1, h, w]`).
+        logits: the fused prediction, which must fit; None where there is no head.
+        device: where it is needed.
+
+    Raises:
+        DataError: naming the shapes found and expected.
+    """
+    if not isinstance(target, Tensor):
+        raise DataError(
+            f"task={task.spec.name!r} needs the batch's target as a tensor, found {type(target).__name__}: "
+            "call watch.step(loss, target)"
+        )
+    name, outputs = task.spec.name, task.spec.outputs
+    moved = target.detach().to(device, non_blocking=True)
+    if name == "regression":
+        settled = moved.float().reshape(len(moved), -1) if moved.dim() else moved
+        expected: tuple[int, ...] = (*settled.shape[:1], outputs)
+    else:
+        one_more = 2 if name == "classification" else 4
+        settled = moved.squeeze(1) if moved.dim() == one_more and moved.shape[1] == 1 else moved
+        expected = settled.shape[:1] if name == "classification" else (*settled.shape[:1], *settled.shape[1:3])
+        if settled.is_floating_point() or settled.dim() != one_more - 1:
+            raise DataError(
+                f"the target has shape {tuple(target.shape)} and type {target.dtype}; {name} takes whole numbers of "
+                f"shape {'[batch]' if name == 'classification' else '[batch, height, width]'}"
+            )
+        settled = settled.long()
+    wanted = expected if name == "regression" else (expected[0], outputs, *expected[1:])
+    if tuple(settled.shape) != tuple(expected) or (logits is not None and tuple(logits.shape) != tuple(wanted)):
+        found = tuple(logits.shape) if logits is not None else "not known"
+        raise DataError(
+            f"target {tuple(target.shape)} and the head's output {found} do not fit {name} with {outputs} outputs; "
+            f"expected a head's output of shape {tuple(wanted)}"
+        )
+    return settled
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, dict):
+        return {name: _detached(one) for name, one in value.items()}
+    return value
