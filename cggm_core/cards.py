@@ -248,6 +248,27 @@ class DiagnosticCard(Card):
 
 
 @dataclass(frozen=True)
+class RunPresetCard(Card):
+    """Settings of a whole run under one name, for any data; what does not fit them is left as it would be.
+
+    Attributes:
+        training: settings of the training.
+        model: taken where no other is named and it has a head for the data's task.
+        model_params: knobs of that model.
+        method_params: knobs by method; a method that is not named here starts from its own first preset.
+        paper: authors, venue, year and table.
+        unsaid: what the source leaves open, and where the value here comes from.
+    """
+
+    training: dict[str, Value] = field(default_factory=dict)
+    model: str = ""
+    model_params: dict[str, Value] = field(default_factory=dict)
+    method_params: dict[str, dict[str, Value]] = field(default_factory=dict)
+    paper: str = ""
+    unsaid: str = ""
+
+
+@dataclass(frozen=True)
 class PageCard(Card):
     """A page of the app.
 

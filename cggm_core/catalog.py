@@ -24,6 +24,7 @@ FOLDERS: dict[str, tuple[Path, type[cards.Card]]] = {
     "format": (_CORE / "datasets" / "formats", cards.FormatCard),
     "model": (_CORE / "models", cards.ModelCard),
     "diagnostic": (_CORE / "diagnostics", cards.DiagnosticCard),
+    "preset": (_CORE / "presets", cards.RunPresetCard),
     "page": (_CORE.parent / "pages", cards.PageCard),
 }
 _CONSTRUCTORS: dict[str, Any] = {

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from cggm_core import catalog
-from cggm_core.cards import Card, DatasetCard, MethodCard, ModelCard, Param, Value
+from cggm_core.cards import Card, DatasetCard, MethodCard, ModelCard, Param, RunPresetCard, Value
 from cggm_core.errors import ConfigError
 
 NAME_LENGTH = 200
@@ -36,6 +36,11 @@ TRAINING_PARAMS = (
     Param("schedule_epochs", 10, 1, 100_000, "epochs between two drops, for the step schedule"),
     Param("schedule_factor", 0.1, 0.0, 1.0, "step: factor a drop; cosine: final over first rate; 1 is constant"),
     Param("warmup_epochs", 0, 0, 100_000, "epochs of linear warm-up; 0 is none"),
+    Param("warmup_factor", 0.0, 0.0, 1.0, "first over full rate in the warm-up; 0 makes its steps equal, 1 is no "
+          "warm-up"),
+    Param("class_weights", "data", text="weights of segmentation's cross-entropy: those of the data, or, for masks of "
+          "four classes, the paper's for BraTS (0.2, 0.3, 0.25, 0.25); other masks keep their own",
+          choices=("data", "paper")),
     Param("score", "standard", text="what a score is: standard is accuracy, -MAE or mean Dice; binary, for "
           "regression, is the share of right signs, as the released code of CGGM has it",
           choices=("standard", "binary")),
@@ -77,6 +82,8 @@ class Training:
     schedule_epochs: int = 10
     schedule_factor: float = 0.1
     warmup_epochs: int = 0
+    warmup_factor: float = 0.0
+    class_weights: str = "data"
     score: str = "standard"
     seed: int = 0
     device: str = "auto"
@@ -109,8 +116,8 @@ class RunConfig:
             For a data set of the catalog that is settled at once; what a file holds is known when it is read, so
             until `settled` its knobs are unchecked.
         method, method_params: the balancing method's card and knobs.
-        preset: the method's preset the knobs started from; "" for none. Its values are already inside
-            `method_params`, which alone decides.
+        preset: what the settings started from: one of the method's presets, or a preset of whole runs; "" for none.
+            Its values are already inside the other fields, which alone decide.
         training: settings of every run.
         name, tags, notes: for people; not part of the fingerprint.
 
@@ -135,7 +142,7 @@ class RunConfig:
         preset = self.preset or (method.presets[0].name if method.presets else "")
         put = object.__setattr__
         put(self, "preset", preset)
-        put(self, "method_params", method.resolve(dict(self.method_params), preset))
+        put(self, "method_params", method.resolve({**preset_values(method, preset), **self.method_params}))
         if self.is_file():
             if self.dataset_params and self.dataset.endswith(".npz"):
                 raise ConfigError(f"an .npz data file has no settings, found {sorted(self.dataset_params)}")
@@ -143,10 +150,12 @@ class RunConfig:
             data: DatasetCard = catalog.card("dataset", self.dataset)
             put(self, "dataset_params", data.resolve(dict(self.dataset_params)))
             if self.model == AUTO:
-                put(self, "model", default_model(str(self.dataset_params.get("task", data.task))))
+                put(self, "model", self._model_for(str(self.dataset_params.get("task", data.task))))
         if self.model != AUTO:
             model: ModelCard = catalog.card("model", self.model)
-            put(self, "model_params", model.resolve(dict(self.model_params)))
+            run = self.run_preset()
+            start = run.model_params if run and run.model == self.model else {}
+            put(self, "model_params", model.resolve({**start, **self.model_params}))
         put(self, "name", clean_text(self.name, NAME_LENGTH))
         put(self, "notes", clean_text(self.notes, 20_000, lines=True))
         put(self, "tags", tuple(clean_text(tag, 60) for tag in self.tags))
@@ -161,7 +170,16 @@ class RunConfig:
         Raises:
             ConfigError: for a knob that this model does not have, or a value outside its range.
         """
-        return replace(self, model=default_model(task)) if self.model == AUTO else self
+        return replace(self, model=self._model_for(task)) if self.model == AUTO else self
+
+    def run_preset(self) -> RunPresetCard | None:
+        """The preset of whole runs this one started from; None where it is one of the method's, or none."""
+        return run_preset(catalog.card("method", self.method), self.preset)
+
+    def _model_for(self, task: str) -> str:
+        run = self.run_preset()
+        fits = run is not None and run.model and task in catalog.card("model", run.model).tasks
+        return run.model if run and fits else default_model(task)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON types; `from_dict` gives an equal one back."""
@@ -171,7 +189,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> RunConfig:
-        """Build from JSON types.
+        """Build from JSON types; training settings that are not given are a run preset's, where one is named.
 
         Raises:
             ConfigError: for an unknown key or a value outside its range.
@@ -195,7 +213,9 @@ class RunConfig:
         tags = given.get("tags", ())
         if not isinstance(tags, (list, tuple)) or not all(isinstance(tag, str) for tag in tags):
             raise ConfigError(f"tags must be a list of texts, found {tags!r:.80}")
-        return cls(**{**given, "training": Training(**training), "tags": tuple(tags)})
+        run = run_preset(catalog.card("method", given.get("method", cls.method)), given.get("preset", ""))
+        settings = {**run.training, **training} if run else training
+        return cls(**{**given, "training": Training(**settings), "tags": tuple(tags)})
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, two spaces; floats round-trip exactly."""
@@ -224,7 +244,9 @@ class RunConfig:
         return _digest(made)
 
     def _deciding(self) -> dict[str, Any]:
-        made = {k: v for k, v in self.to_dict().items() if k not in ("name", "tags", "notes", "preset")}
+        # While the model is open a run preset decides which one is taken.
+        aside = ("name", "tags", "notes", *(("preset",) if self.model != AUTO else ()))
+        made = {k: v for k, v in self.to_dict().items() if k not in aside}
         made["training"] = {k: v for k, v in made["training"].items() if k not in WATCHING}
         return made
 
@@ -253,6 +275,34 @@ class RunConfig:
             else:
                 raise ConfigError(f"unknown setting {name!r}; parts are dataset., model. and method.")
         return made
+
+
+def run_preset(method: MethodCard, name: str) -> RunPresetCard | None:
+    """The preset of whole runs of that name; None where a preset of the method has it, or nothing has."""
+    if any(preset.name == name for preset in method.presets):
+        return None
+    found: RunPresetCard | None = catalog.all_cards("preset").get(name)
+    return found
+
+
+def preset_values(method: MethodCard, name: str) -> dict[str, Value]:
+    """What a preset, the method's own or one of whole runs, says of the method's knobs; others keep their defaults.
+
+    Raises:
+        ConfigError: for a name that neither has.
+    """
+    own = [preset.name for preset in method.presets]
+    first = dict(method.presets[0].values) if own else {}
+    if not name:
+        return first
+    if name in own:
+        return dict(method.preset(name).values)
+    if run := run_preset(method, name):
+        return {**first, **run.method_params.get(method.name, {})}
+    raise ConfigError(
+        f"{method.name} has no preset {name[:80]!r}; it has: {', '.join(own) or 'none'}; presets of whole runs, for "
+        f"any method: {', '.join(catalog.all_cards('preset')) or 'none'}"
+    )
 
 
 def default_model(task: str) -> str:

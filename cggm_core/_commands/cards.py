@@ -1,4 +1,4 @@
-"""`methods` and `datasets`: what there is, out of the plug-ins' cards."""
+"""`methods`, `datasets` and `presets`: what there is, out of the plug-ins' cards."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from cggm_core import catalog
 from cggm_core._commands.finding import one_line, print_json
-from cggm_core.cards import Card, FormatCard
+from cggm_core.cards import Card, FormatCard, RunPresetCard
 
-_KINDS = {"methods": ("method", "balancing methods"), "datasets": ("dataset", "data sets")}
+_KINDS = {"methods": ("method", "balancing methods"), "datasets": ("dataset", "data sets"),
+          "presets": ("preset", "presets of whole runs")}  # fmt: skip
 
 
 def add(listed: Any, common: argparse.ArgumentParser) -> None:
-    """Declare both commands."""
+    """Declare the commands."""
     for command, (kind, what) in _KINDS.items():
         parser = listed.add_parser(
             command, parents=[common], help=f"{what} with their settings and ranges", allow_abbrev=False
@@ -43,12 +44,23 @@ def run(given: argparse.Namespace) -> int:
 def _show(cards: Iterable[Card], kind: str) -> None:
     for card in cards:
         print(f"{card.name}: {card.title}. {card.summary}")
+        if isinstance(card, RunPresetCard):
+            _show_settings(card)
         if isinstance(card, FormatCard):
             print(f"  {card.layout}")
         for preset in card.presets:
             print(f"  --preset {preset.name}: {preset.text}")
         for knob in card.params:
             print(f"  {kind}.{knob.name}={one_line(knob.default)}{_range(knob)}: {knob.text}")
+
+
+def _show_settings(card: RunPresetCard) -> None:
+    by_method = {f"method.{name} ({method})": value
+                 for method, values in card.method_params.items() for name, value in values.items()}  # fmt: skip
+    by_model = {f"model.{name}": value for name, value in card.model_params.items()}
+    for name, value in {**card.training, "model": card.model, **by_model, **by_method}.items():
+        print(f"  {name}={one_line(value)}")
+    print(f"  {card.paper}. {card.unsaid}")
 
 
 def _range(knob: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cggm_core import catalog
-from cggm_core.config import RunConfig
+from cggm_core.config import AUTO, RunConfig, run_preset
 from cggm_core.errors import ConfigError
 from cggm_core.store.layout import read_json_file
 
@@ -28,7 +28,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dataset", metavar="NAME|PATH", help="a data set's name, or a data file or folder")
     group.add_argument("--model", metavar="NAME", help="a model's name")
     group.add_argument("--method", metavar="NAME", help="a method's name")
-    group.add_argument("--preset", metavar="NAME", help="named settings of the method")
+    group.add_argument(
+        "--preset", metavar="NAME", help="named settings: of the method, or of a whole run (list: presets)"
+    )
     group.add_argument("--name", metavar="TEXT", help="what people call the run")
     for knob, text in (("magnitude", "gradient magnitudes"), ("direction", "gradient directions")):
         group.add_argument(f"--{knob}", action=argparse.BooleanOptionalAction, default=None, help=f"balance {text}")
@@ -56,16 +58,30 @@ def config_of(given: argparse.Namespace) -> RunConfig:
         if name is not None and name != base.get(plugin):
             # Knobs of one plug-in mean nothing to another.
             base[plugin], base[params] = name, {}
-            if plugin == "method":
+            if plugin == "method" and base.get("preset") not in catalog.all_cards("preset"):
                 base["preset"] = ""
     if given.preset is not None:
-        base["preset"], base["method_params"] = given.preset, {}
+        _start_from(given.preset, base, keep_model=given.model is not None)
     if isinstance(base.get("dataset"), str):
         base["dataset"] = _as_dataset(base["dataset"])
     settings = {f"method.{knob}": getattr(given, knob) for knob in _METHOD_KNOBS}
     settings |= {knob: getattr(given, knob) for knob in (*_TRAINING_KNOBS, "name")}
     wanted = {key: value for key, value in settings.items() if value is not None}
     return RunConfig.from_dict(base).with_settings(wanted | pairs(given.settings))
+
+
+def _start_from(preset: str, base: dict[str, Any], *, keep_model: bool) -> None:
+    """Let a preset decide what it has a word on, whatever a configuration file said of that."""
+    base["preset"], base["method_params"] = preset, {}
+    method = base.get("method", RunConfig.method)
+    run = run_preset(catalog.card("method", method), preset) if isinstance(method, str) else None
+    if run is None:
+        return
+    training = base.get("training", {})
+    if isinstance(training, dict):
+        base["training"] = {name: value for name, value in training.items() if name not in run.training}
+    if not keep_model:
+        base["model"], base["model_params"] = AUTO, {}
 
 
 def pairs(texts: Sequence[str]) -> dict[str, Any]:

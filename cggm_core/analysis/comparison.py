@@ -17,7 +17,7 @@ from scipy import stats
 
 from cggm_core import catalog
 from cggm_core.analysis.series import FloatArray
-from cggm_core.config import RunConfig
+from cggm_core.config import RunConfig, preset_values
 from cggm_core.errors import CggmError
 from cggm_core.store.protocols import RunInfo
 
@@ -265,7 +265,8 @@ def _departures(config: Mapping[str, Any]) -> list[str]:
     """Knobs of the method that differ from its preset, as words; none where the method is unknown here."""
     given = config.get("method_params")
     try:
-        preset = catalog.card("method", config["method"]).resolve({}, config.get("preset", ""))
+        card = catalog.card("method", config["method"])
+        preset = card.resolve(preset_values(card, config.get("preset", "")))
     except (CggmError, KeyError, TypeError):
         return []
     if not isinstance(given, Mapping):

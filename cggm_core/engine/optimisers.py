@@ -38,13 +38,16 @@ def build_optimiser(
 def rate_factor(settings: Training, epoch: int) -> float:
     """Factor on the learning rate in an epoch.
 
-    Linear warm-up over `warmup_epochs`, (epoch + 1) / (warmup_epochs + 1); then constant, a drop by
+    Linear warm-up over `warmup_epochs`: from `warmup_factor` in the first epoch to 1 in the one after the last, or,
+    where it is 0, in steps of one size, (epoch + 1) / (warmup_epochs + 1). Then constant, a drop by
     `schedule_factor` every `schedule_epochs`, or half a cosine from 1 to `schedule_factor` at the last epoch.
 
     Returns:
         In (0, 1] unless the factor is 0.
     """
     if epoch < settings.warmup_epochs:
+        if settings.warmup_factor:
+            return settings.warmup_factor + (1 - settings.warmup_factor) * epoch / settings.warmup_epochs
         return (epoch + 1) / (settings.warmup_epochs + 1)
     done = epoch - settings.warmup_epochs
     if settings.schedule == "step":

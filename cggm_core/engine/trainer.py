@@ -105,7 +105,7 @@ class Trainer:
         self.config, self.data, self.place = config, data, Place()
         self.device = choose_device(settings.device)
         self.precision = Precision(settings.precision, self.device)
-        self.task = make_task(data.task, settings.score)
+        self.task = make_task(data.task, settings.score, settings.class_weights)
         seed_everything(settings.seed)
         if model is None:
             model = catalog.load("model", config.model, ModelBuilder)(**config.model_params).build(data)

@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -141,16 +142,19 @@ def command_line(config: RunConfig) -> str:
     words = ["python", "-m", "cggm_core", "train", "--dataset", config.dataset, "--method", config.method]
     if config.preset:
         words += ["--preset", config.preset]
-    base = RunConfig(dataset=config.dataset, method=config.method, preset=config.preset, model=config.model)
-    if config.model != RunConfig(dataset=config.dataset, dataset_params=config.dataset_params).model:
+    named = {"dataset": config.dataset, "method": config.method, "preset": config.preset}
+    # As the command line goes about it: knobs of the data decide the task, and the task the model.
+    base = RunConfig.from_dict({**named, "dataset_params": config.dataset_params})
+    if config.model != base.model:
         words += ["--model", config.model]
-    training = vars_of(config.training)
+        base = RunConfig.from_dict({**named, "model": config.model})
+    base = replace(base, dataset_params={})
+    training, before = vars_of(config.training), vars_of(base.training)
     words += ["--seed", str(training.pop("seed"))]
-    plain_training = vars_of(Training())
-    settings = {k: v for k, v in training.items() if v != plain_training[k]}
+    settings = {k: v for k, v in training.items() if v != before[k]}
     for part in ("dataset", "model", "method"):
-        now, before = getattr(config, f"{part}_params"), getattr(base, f"{part}_params")
-        settings |= {f"{part}.{k}": v for k, v in now.items() if v != before.get(k)}
+        now, was = getattr(config, f"{part}_params"), getattr(base, f"{part}_params")
+        settings |= {f"{part}.{k}": v for k, v in now.items() if v != was.get(k)}
     if config.name:
         words += ["--name", config.name]
     for name, value in settings.items():

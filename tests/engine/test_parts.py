@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from cggm_core import catalog
 from cggm_core.config import Training
-from cggm_core.engine.optimisers import rate_factor
+from cggm_core.engine.optimisers import build_optimiser, rate_factor
 from cggm_core.engine.seeding import order, random_state, restore_random_state
 from cggm_core.engine.trainer import Trainer
 from cggm_core.errors import CapabilityError, PhaseError
@@ -23,12 +24,66 @@ from tests.support.training import Rows, bits, tiny_config, tiny_data, trained
         ({"schedule": "step", "schedule_epochs": 2, "schedule_factor": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
         ({"schedule": "cosine", "epochs": 5, "schedule_factor": 0.0}, [1, 0.8535534, 0.5, 0.1464466, 0]),
         ({"warmup_epochs": 3}, [0.25, 0.5, 0.75, 1, 1]),
+        ({"warmup_epochs": 2, "warmup_factor": 0.5}, [0.5, 0.75, 1, 1]),
         ({"warmup_epochs": 1, "schedule": "step", "schedule_epochs": 1, "schedule_factor": 0.5}, [0.5, 1, 0.5, 0.25]),
     ],
 )
 def test_rates_by_epoch(settings: dict, factors: list[float]) -> None:
     given = Training(**settings)
     assert [rate_factor(given, epoch) for epoch in range(len(factors))] == pytest.approx(factors)
+
+
+def torchs_rates(schedule: str, settings: Training) -> list[float]:
+    """What PyTorch's own schedulers make of the same settings, one rate an epoch."""
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    made = torch.optim.lr_scheduler
+    first = made.LinearLR(optimiser, settings.warmup_factor, 1.0, settings.warmup_epochs)
+    then = (
+        made.StepLR(optimiser, settings.schedule_epochs, settings.schedule_factor)
+        if schedule == "step"
+        else made.CosineAnnealingLR(
+            optimiser, settings.epochs - settings.warmup_epochs - 1, eta_min=settings.schedule_factor
+        )
+    )
+    both = made.SequentialLR(optimiser, [first, then], [settings.warmup_epochs])
+    rates = []
+    for _ in range(settings.epochs):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        both.step()
+    return rates
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+@pytest.mark.parametrize("preset", ["mosi", "brats"])
+def test_rates_are_those_of_torchs_schedulers(schedule: str, preset: str) -> None:
+    given = {**catalog.card("preset", preset).training, "schedule": schedule}
+    settings = Training(**{**given, "warmup_factor": 0.04, "warmup_epochs": given["warmup_epochs"] or 3})
+    found = [rate_factor(settings, epoch) for epoch in range(settings.epochs)]
+    assert found == pytest.approx(torchs_rates(schedule, settings), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_optimisers_take_their_settings(kind: str) -> None:
+    settings = Training(optimiser=kind, momentum=0.7, weight_decay=3e-4)
+    made = build_optimiser({"all": [torch.nn.Parameter(torch.ones(3))]}, settings, 0.25)
+    group = made.param_groups[0]
+    assert type(made).__name__.lower() == kind
+    assert (group["lr"], group["weight_decay"], group.get("momentum", 0.7)) == (0.25, 3e-4, 0.7)
+
+
+def test_the_papers_class_weights_are_for_four_classes() -> None:
+    logits, masks = torch.randn(2, 4, 5, 5), torch.randint(0, 4, (2, 5, 5))
+    given, own = (
+        TaskSpec("segmentation", 4, options={"class_weights": (0.2, 0.3, 0.25, 0.25)}),
+        TaskSpec("segmentation", 4),
+    )
+    assert make_task(own, class_weights="paper").loss(logits, masks) == make_task(given).loss(logits, masks)
+    assert make_task(own).loss(logits, masks) != make_task(given).loss(logits, masks)
+    two = TaskSpec("segmentation", 2)
+    few, halves = torch.randn(2, 2, 5, 5), torch.randint(0, 2, (2, 5, 5))
+    assert make_task(two, class_weights="paper").loss(few, halves) == make_task(two).loss(few, halves)
 
 
 def test_the_order_of_samples_depends_on_seed_and_epoch_alone() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = "cggm_core"
 # room: (floor, wing). Within a floor nobody imports a neighbour, but for ORDERED.
 ROOMS: dict[str, tuple[int, str]] = {
-    **dict.fromkeys(("errors", "names", "cards", "catalog", "config"), (0, "both")),
+    **dict.fromkeys(("errors", "names", "cards", "catalog", "config", "presets"), (0, "both")),
     "store": (1, "both"),
     "protocols": (2, "train"),
     "measures": (2, "train"),
@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[int, str]] = {
 # Rooms of one floor that may import those before them: floor 0 as the design has it; a step applies the one
 # definition of a gradient that there is; the command line is one room in three places.
 ORDERED = (
-    ("errors", "names", "cards", "catalog", "config"),
+    ("errors", "names", "cards", "presets", "catalog", "config"),
     ("measures", "protocols"),
     ("_commands", "cli", "__main__"),
 )
