@@ -77,7 +77,7 @@ def make_bundle(
     specs = {m: ModalitySpec(kinds[m], tuple(raw.shape[1:]), m in real) for m, raw in inputs.items()}
     digest = fingerprint(task, inputs, kinds, target, split)
     if task.name == "regression" and len(rows["train"]):
-        task = replace(task, options={**label_options(splits["train"].target), **task.options})
+        task = replace(task, options={**label_options(labels[rows["train"]]), **task.options})
     return DataBundle(name, task, specs, splits, digest)
 
 

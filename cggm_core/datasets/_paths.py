@@ -86,7 +86,7 @@ def format_of_names(names: Iterable[str]) -> str:
 
 
 def _names_below(folder: Path) -> list[str]:
-    """Names of the first files in it and in its folders, three levels deep, in alphabetical order of folders."""
+    """Names of the first files in it and in its folders, six levels deep, in alphabetical order of folders."""
 
     def walk(place: Path, above: str, levels: int) -> Iterable[str]:
         try:
@@ -101,4 +101,4 @@ def _names_below(folder: Path) -> list[str]:
             elif levels and entry.is_dir():
                 yield from walk(Path(entry.path), f"{above}{entry.name}/", levels - 1)
 
-    return list(islice(walk(folder, "", 2), _LOOKED_AT))
+    return list(islice(walk(folder, "", 5), _LOOKED_AT))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cggm_core.cards import DatasetCard, Param
 from cggm_core.datasets._arrays import make_bundle
 from cggm_core.protocols.data import DataBundle, DatasetBuilder, TaskSpec
-from cggm_core.protocols.segmentation import BRATS_REGIONS, BRATS_WEIGHTS
+from cggm_core.protocols.segmentation import BRATS_CLASSES, BRATS_REGIONS, BRATS_WEIGHTS
 
 CARD = DatasetCard(
     name="phantom",
@@ -34,7 +34,6 @@ CARD = DatasetCard(
 SLICES = 8
 # The contrast on which a region stands out best from the region around it (the whole tumour: from the image).
 INFORMED_BY = {"wt": "flair", "tc": "t2", "et": "t1ce"}
-CLASSES = ("background", "core, not enhancing", "oedema", "enhancing")
 # Brightness of air, white matter, grey matter, ventricle, then what whole tumour, core and enhancing part add.
 _CONTRASTS = {
     "flair": (0.0, 0.40, 0.50, 0.15, 0.30, 0.00, 0.00),
@@ -69,7 +68,10 @@ class Phantom(DatasetBuilder):
         return make_bundle(
             CARD.name,
             TaskSpec(
-                "segmentation", 4, CLASSES, options={"class_weights": BRATS_WEIGHTS, "regions": dict(BRATS_REGIONS)}
+                "segmentation",
+                4,
+                BRATS_CLASSES,
+                options={"class_weights": BRATS_WEIGHTS, "regions": dict(BRATS_REGIONS)},
             ),
             inputs={m: image[: self.samples, None] for m, image in images.items()},
             kinds=dict.fromkeys(CARD.modalities, "image"),

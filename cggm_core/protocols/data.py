@@ -77,7 +77,7 @@ class Split:
     """
 
     inputs: Mapping[str, ArraySource]
-    target: Tensor
+    target: ArraySource
     ids: Tensor
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ from cggm_core.protocols.task import Tally, Task
 SMOOTHING = 1.0
 BRATS_REGIONS: Mapping[str, tuple[int, ...]] = {"wt": (1, 2, 3), "tc": (1, 3), "et": (3,)}
 BRATS_WEIGHTS = (0.2, 0.3, 0.25, 0.25)
+BRATS_CLASSES = ("background", "core, not enhancing", "oedema", "enhancing")
 
 
 class Segmentation(Task):
