@@ -134,6 +134,20 @@ _OF_METHODS = (
           "logarithm of the speed of what modality m takes from the others over the speed of its own encoder", None),
     _step("gate_frozen", "Gate frozen", "", "neutral", "modality",
           "1 where modality m's gate was held at its running mean in this step; else 0", 0.0, (0.0, 1.0)),
+    _step("head_loss", "Head loss", "", "lower", "modality",
+          "the task's loss of the method's own head on modality m, whose gradient reaches the encoder"),
+    _step("fusion_weight", "Fusion weight", "", "neutral", "modality",
+          "mean over the batch of the weight that modality m's logits have in the fused prediction", None),
+    _step("distillation_loss", "Distillation loss", "", "lower", "modality",
+          "mean squared distance of modality m's features from its teacher's", None, (0.0, None)),
+    _step("ranking_loss", "Ranking loss", "", "lower", "modality",
+          "how much pairs of samples are ordered otherwise by modality m's confidence than by its past losses",
+          None, (0.0, None)),
+    _step("confidence_margin", "Confidence margin", "", "higher", "modality",
+          "mean of modality m's logit of the true class minus that of the fused prediction's strongest wrong class",
+          0.0),
+    _step("guidance_share", "Guidance share", "", "neutral", "modality",
+          "share of samples in which modality m guides another", None, (0.0, 1.0)),
 )  # fmt: skip
 
 _EPOCH = (

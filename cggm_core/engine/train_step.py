@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cggm_core.engine.devices import Precision
 from cggm_core.engine.measuring import Measuring
 from cggm_core.engine.readers import UnimodalReaders
+from cggm_core.engine.seeding import random_state, restore_random_state
 from cggm_core.protocols.method import BalanceMethod
 from cggm_core.protocols.step import Phase, Step
 
@@ -26,6 +27,7 @@ class Parts:
     clip: float
     readers: UnimodalReaders | None
     measuring: Measuring | None = field(default=None)
+    second_pass: bool = False
 
 
 def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = None) -> None:
@@ -38,6 +40,8 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
     """
     method, measuring = parts.method, parts.measuring
     parts.optimiser.zero_grad(set_to_none=True)
+    if parts.second_pass:
+        step._fill(Phase.INPUTS, again=_again(step, parts))
     with parts.precision.forward():
         encoded = step.model.encode(step.batch.inputs)
         step._fill(Phase.FEATURES, encoded=encoded, features=encoded, autocast=parts.precision.forward)
@@ -54,7 +58,7 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
     if measuring and parts.readers:
         with torch.no_grad():
             step.head_gradient()  # kept by the step; without a closed form it needs the graph that backward frees
-    method.backward(step, lambda loss: parts.precision.scaler.scale(loss).backward())
+    method.backward(step, _Backward(parts.precision.scaler))
     parts.precision.scaler.unscale_(parts.optimiser)
     step._fill(Phase.GRADIENTS)
     if measuring:
@@ -62,7 +66,7 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
     method.on_gradients(step)
     if measuring:
         measuring.after(step)
-    method.update(step, lambda: _update(parts))
+    method.update(step, _Update(parts))
     if parts.readers:
         parts.readers.update()
     step._fill(Phase.UPDATED)
@@ -71,9 +75,51 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
         measuring.finish(step)
 
 
-def _update(parts: Parts) -> None:
-    """Clip the whole model's gradient, step the optimiser."""
-    if parts.clip > 0:
-        nn.utils.clip_grad_norm_(parts.parameters, parts.clip)
-    parts.precision.scaler.step(parts.optimiser)
-    parts.precision.scaler.update()
+class _Backward:
+    """See `protocols.method.Backward`."""
+
+    def __init__(self, scaler: torch.amp.GradScaler) -> None:
+        self._scaler = scaler
+
+    def __call__(self, loss: Tensor, *, retain: bool = False) -> None:
+        self._scaler.scale(loss).backward(retain_graph=retain)
+
+    def unscaled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        if not self._scaler.is_enabled():
+            return [g.clone() for g in gradients]
+        return [g / self._scaler.scale(torch.ones((), device=g.device)) for g in gradients]
+
+
+class _Update:
+    """Clip the whole model's gradient, step the optimiser; once, or after each of several backwards."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._unscaled = parts, True
+
+    def __call__(self) -> None:
+        parts, scaler = self._parts, self._parts.precision.scaler
+        if not self._unscaled:
+            scaler.unscale_(parts.optimiser)
+        self._unscaled = False
+        if parts.clip > 0:
+            nn.utils.clip_grad_norm_(parts.parameters, parts.clip)
+        scaler.step(parts.optimiser)
+        scaler.update()
+
+
+def _again(step: Step, parts: Parts) -> Callable[[], Tensor]:
+    """A forward of the step's batch that draws what the forward to come draws, and leaves no trace of it."""
+    device = step.batch.target.device
+    drawn = random_state(device)
+
+    def run() -> Tensor:
+        now = random_state(device)
+        restore_random_state(drawn, device)
+        try:
+            with parts.precision.forward():
+                logits = step.model(step.batch.inputs)
+        finally:
+            restore_random_state(now, device)
+        return step.task.loss(logits, step.batch.target)
+
+    return run

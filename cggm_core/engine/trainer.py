@@ -18,6 +18,7 @@ from cggm_core.engine.devices import Precision, choose_device
 from cggm_core.engine.evaluate import evaluate
 from cggm_core.engine.measuring import Measuring
 from cggm_core.engine.optimisers import SHARED, build_optimiser, rate_factor, set_rate
+from cggm_core.engine.pretraining import Pretraining
 from cggm_core.engine.readers import UnimodalReaders
 from cggm_core.engine.recorder import Recorder
 from cggm_core.engine.seeding import order, random_state, restore_random_state, seed_everything
@@ -116,10 +117,14 @@ class Trainer:
         self.batches = -(-len(data.splits["train"]) // settings.batch_size)
         context = MethodContext(
             data, self.model, self.task, self.device, measure_dtype(self.device), settings.epochs, self.batches,
+            settings.seed,
         )  # fmt: skip
         if "trials" in self._card.requires:
             trials = Trials(data, settings, self.device, self.precision, self._learning)
             context = replace(context, trial=trials.run)
+        if "pretraining" in self._card.requires:
+            pretraining = Pretraining(data, settings, self.device, self.precision)
+            context = replace(context, pretrain=pretraining.run)
         self.method.setup(context)
         groups = self._groups()
         self.optimiser = build_optimiser(groups, settings, settings.lr)
@@ -127,7 +132,7 @@ class Trainer:
         everything = [p for group in groups.values() for p in group]
         self.parts = Parts(
             self.method, self.optimiser, self.precision, everything, settings.gradient_clip, self.readers,
-            self.measuring,
+            self.measuring, "second_pass" in self._card.requires,
         )  # fmt: skip
 
     @property

@@ -23,6 +23,10 @@ class Classification(Task):
         """Cross-entropy, mean over the batch, in float32."""
         return F.cross_entropy(logits.float(), target)
 
+    def per_sample_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of each sample."""
+        return F.cross_entropy(logits.float(), target, reduction="none")
+
     def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
         """(softmax(z) - onehot(y)) / batch."""
         p = logits.float().softmax(dim=1)

@@ -18,9 +18,9 @@ Abstract or final: no method subclasses a method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,24 @@ Trial = Callable[[Objective, int], TrialLosses]
 """Train a copy of everything on an objective for so many epochs; the run itself keeps every bit."""
 
 
+Pretrain = Callable[[nn.Module, Callable[[Batch], Tensor], int], None]
+"""Train a module of the method's own on an objective for so many epochs; the run itself keeps every bit."""
+
+
+def _no_pretraining(_module: nn.Module, _objective: Callable[[Batch], Tensor], _epochs: int) -> None:
+    raise CapabilityError("the method trains a part before the run without declaring 'pretraining' in its requires")
+
+
+class Backward(Protocol):
+    """Backward with the precision's loss scale, as `BalanceMethod.backward` is given it."""
+
+    def __call__(self, loss: Tensor, *, retain: bool = False) -> None:
+        """Add the gradients of `loss` to those there are; `retain` keeps the graph for another call."""
+
+    def unscaled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Copies of gradients that backward has filled, without the loss scale; nothing is read by the host."""
+
+
 def _no_trial(_objective: Objective, _epochs: int) -> TrialLosses:
     raise CapabilityError("the method asks for a trial training without declaring 'trials' in its card's requires")
 
@@ -65,6 +83,9 @@ class MethodContext:
 
     `trial` is for `on_epoch_start` and `on_epoch_end`, where no graph is alive; it takes the time of the training
     it does, and draws nothing from the run's random state. It needs the capability `trials`.
+
+    `pretrain` is for `on_epoch_start` of epoch 0 (a resumed run finds its result in `modules`); it needs the
+    capability `pretraining`. `seed` is the run's, for generators of the method's own.
     """
 
     data: DataBundle
@@ -74,7 +95,9 @@ class MethodContext:
     measure_dtype: torch.dtype
     epochs: int
     steps_per_epoch: int
+    seed: int
     trial: Trial = _no_trial
+    pretrain: Pretrain = _no_pretraining
 
 
 class BalanceMethod:
@@ -104,7 +127,7 @@ class BalanceMethod:
     def on_loss(self, step: Step) -> None:
         """Task loss, unimodal scores and classifier gradients are there; `step.add_loss` may add terms."""
 
-    def backward(self, step: Step, run: Callable[[torch.Tensor], None]) -> None:
+    def backward(self, step: Step, run: Backward) -> None:
         """Fill the gradients; `run(loss)` is backward with the precision's loss scale."""
         run(step.loss)
 
@@ -112,7 +135,10 @@ class BalanceMethod:
         """Gradients are there, unscaled; `step.scale_gradients` may change them."""
 
     def update(self, step: Step, run: Callable[[], None]) -> None:
-        """Change the parameters; `run()` is clipping and the optimiser's step."""
+        """Change the parameters; `run()` is clipping and the optimiser's step.
+
+        It may be called again after another backward through the `run` that `backward` was given.
+        """
         run()
 
     def on_step_end(self, step: Step) -> None:

@@ -78,6 +78,10 @@ class Regression(Task):
         """Mean of |logits - (target - offset) / scale| over samples and outputs, in float32."""
         return F.l1_loss(logits.float(), self._standardised(target))
 
+    def per_sample_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean over the outputs of |logits - (target - offset) / scale|, of each sample."""
+        return (logits.float() - self._standardised(target)).abs().flatten(1).mean(1)
+
     def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
         """sign(logits - (target - offset) / scale) / (batch * outputs); 0 where they are equal, as autograd has it."""
         return (logits.float() - self._standardised(target)).sign() / target.numel()

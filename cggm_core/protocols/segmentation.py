@@ -74,6 +74,17 @@ class Segmentation(Task):
         overlap, sizes = self.soft_counts(z.softmax(dim=1), self.masks(target, z))
         return cross_entropy + self.dice_loss(overlap, sizes)
 
+    def per_sample_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Each image's part of the cross-entropy, times the batch, plus the Dice loss of the whole batch.
+
+        The Dice is pooled and has no parts: samples differ by their cross-entropy alone.
+        """
+        z = logits.float()
+        weights = self._to("_weights", z.device)
+        parts = F.cross_entropy(z, target, weights, reduction="none").flatten(1).sum(1)
+        overlap, sizes = self.soft_counts(z.softmax(dim=1), self.masks(target, z))
+        return parts * len(z) / weights[target].sum() + self.dice_loss(overlap, sizes)
+
     def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
         """w_y (p - y) / sum w_y  +  p (g - sum_k p_k g_k), with g_c = -(2 y_c - D_c) / (C' (P_c + T_c + s)).
 

@@ -30,6 +30,8 @@ CAPABILITIES = {
     "learning_rates": "a learning rate of its own for each modality's parameters",
     "own_modules": "learnable parts of the method's own, trained with the model",
     "own_prediction": "a prediction in evaluation that is not the model's own",
+    "second_pass": "another forward of the same batch at other weights, with the same dropout",
+    "pretraining": "parts of the method's own trained before the first step",
     "trials": "short trainings of a copy of the model beside the run",
 }
 
@@ -198,6 +200,16 @@ class Step:
             if switch:
                 self.model.train()
         return logits
+
+    def again(self) -> Tensor:
+        """Task loss of a new forward of this batch at the weights as they are now, with its graph.
+
+        Dropout falls as it did in the step's own forward, and the random state is put back. What the method did in
+        `on_features` and `on_logits` is not repeated.
+        """
+        self._need("second_pass")
+        loss: Tensor = self._get("again", Phase.LOSS)()
+        return loss
 
     def head_gradient(self) -> Tensor:
         """Gradient of the task loss by the fusion head's last weight (G_F of Eq. 10), computed once a step.

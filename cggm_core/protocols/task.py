@@ -40,6 +40,13 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def per_sample_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of each sample, `[batch]` float32, with its gradient; its mean is `loss` to rounding.
+
+        What a task pools over the batch, as segmentation does its Dice, is the same number for every sample.
+        """
+
+    @abstractmethod
     def logit_gradient(self, logits: Tensor, target: Tensor) -> Tensor | None:
         """Derivative of `loss` by the logits, differentiable itself, shape of `logits`.
 
