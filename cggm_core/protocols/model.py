@@ -104,6 +104,21 @@ def absent(features: Mapping[str, Tensor], keep: Iterable[str]) -> dict[str, Ten
     return {name: value if name in kept else torch.zeros_like(value) for name, value in features.items()}
 
 
+def pooled(features: Tensor) -> Tensor:
+    """One vector a sample: the mean over tokens that are not padding (all zeros), or over the pixels of a map.
+
+    Args:
+        features: of one modality, `[batch, tokens, width]` or `[batch, width, h, w]`.
+
+    Returns:
+        `[batch, width]`; zeros for a sample that lacks the modality.
+    """
+    if features.ndim == 4:
+        return features.mean((2, 3))
+    there = (features != 0).any(-1, keepdim=True)
+    return features.sum(1) / there.sum(1).clamp_min(1)
+
+
 def encoder_parameters(model: MultimodalModel) -> dict[str, list[nn.Parameter]]:
     """Parameters by modality, checked before the first step.
 

@@ -288,10 +288,7 @@ class Step:
         self.changed = True
         return gradients_of(self.parameters[modality])
 
-    def report(self, metric: str, value: Tensor | float | Mapping[str, Tensor]) -> None:
+    def report(self, metric: str, value: Tensor | float | Mapping[str, Tensor | float]) -> None:
         """Record a number of the method's own: one, or one a modality."""
-        if isinstance(value, Mapping):
-            for modality, one in value.items():
-                self.readings[MetricKey(metric, modality)] = one.detach()
-        else:
-            self.readings[MetricKey(metric)] = value.detach() if isinstance(value, Tensor) else value
+        for modality, one in (value if isinstance(value, Mapping) else {"": value}).items():
+            self.readings[MetricKey(metric, modality)] = one.detach() if isinstance(one, Tensor) else one
