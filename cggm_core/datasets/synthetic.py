@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from cggm_core.cards import DatasetCard, Param
 from cggm_core.datasets._arrays import make_bundle, quantile_bins, stratified_split
+from cggm_core.datasets._truth import FOREGROUND, Truth, truth
 from cggm_core.errors import ConfigError
 from cggm_core.protocols.data import DataBundle, DatasetBuilder, TaskSpec
 
@@ -21,17 +20,20 @@ CARD = DatasetCard(
     summary="Any number of modalities whose information, noise and learning speed are set, so that a verdict "
             "can be right or wrong.",
     params=(
-        Param("task", "classification", text="what the label is: a class, or a number (standard normal)",
-              choices=("classification", "regression")),
+        Param("task", "classification", text="what the label is: a class, a number (standard normal), or a mask of "
+              "squares, four pixels a side, each foreground by itself with chance 1/4",
+              choices=("classification", "regression", "segmentation")),
         Param("modalities", 3, 2, 8, "how many; they are named m1, m2, ..."),
-        Param("classes", 4, 2, 64, "labels to tell apart, equally frequent; unused in regression"),
+        Param("classes", 4, 2, 64, "labels to tell apart, equally frequent; of classification only"),
         Param("samples", 2000, 20, 1_000_000, "in all splits together (60/20/20), at least ten a class"),
         Param("dim", 24, 2, 4096,
-              "features of each modality; one a class at least, one more where speed is below 1"),
-        Param("length", 1, 1, 512, "time steps; 1 makes vectors, more make sequences that tell the same"),
+              "features of each modality; one a class at least, one more where speed is below 1. In segmentation "
+              "pixels a side, a multiple of 4"),
+        Param("length", 1, 1, 512, "time steps; 1 makes vectors, more make sequences that tell the same; unused in "
+              "segmentation"),
         Param("informative", "0.9,0.6,0.3",
-              text="by modality, 0 to 1: chance that a sample's modality shows its label, not a random one; in "
-                   "regression the correlation of the number shown with the label; "
+              text="by modality, 0 to 1: chance that a sample's modality shows its label, not a random one (in "
+                   "segmentation a square's its label); in regression the correlation of the number shown with it; "
                    "0 is distraction, 1 tells all. The last number repeats, numbers beyond the "
                    "modalities are unused"),
         Param("noise", "0.3",
@@ -44,97 +46,12 @@ CARD = DatasetCard(
         Param("seed", 0, 0, 2_147_483_647, "of everything drawn"),
     ),
     task="classification",
-    samples="60/20/20 of the samples, stratified (regression: by tenths of the label)",
+    samples="60/20/20 of the samples, stratified (regression: by tenths of the label, masks: of the foreground)",
     licence="MIT",
     source="generated; nothing is downloaded",
 )  # fmt: skip
 
-CEILING_MARGIN = 0.05
-SPEED_RATIO = 2.0
-_BLIND = -math.sqrt(2.0 / math.pi)  # -MAE of the median of a standard normal label
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is true of the data, before any model has seen them.
-
-    Attributes:
-        ceilings: modality -> best score any model can reach from it alone: accuracy, or -MAE.
-        speeds: modality -> the speed knob.
-        dominant: the modality that a diagnosis should name, or None where it should name none.
-    """
-
-    ceilings: Mapping[str, float]
-    speeds: Mapping[str, float]
-    dominant: str | None
-
-
-def truth(*, classes: int, informative: Mapping[str, float], noise: Mapping[str, float],
-          speed: Mapping[str, float], task: str = "classification") -> Truth:  # fmt: skip
-    """The dominant modality and the ceilings, from the knobs alone.
-
-    A modality dominates if its ceiling leads every other by `CEILING_MARGIN`; where ceilings are closer than
-    that, if its speed is at least `SPEED_RATIO` times that of every modality within the margin, since what is
-    learnt first stops the others from being learnt. Otherwise none does, and a verdict of imbalance is false.
-
-    Args:
-        classes: how many, 2 or more.
-        informative: modality -> 0 to 1; at least two modalities, the same in all three.
-        noise: modality -> 0 or more.
-        speed: modality -> above 0 to 1.
-        task: classification or regression; a margin of accuracy is as many standard deviations of the label.
-    """
-    if task == "regression":
-        ceilings, chance = {m: regression_ceiling(informative[m], noise[m]) for m in informative}, _BLIND
-    else:
-        ceilings, chance = {m: ceiling(classes, informative[m], noise[m]) for m in informative}, 1.0 / classes
-    best = max(ceilings.values())
-    near = [m for m, value in ceilings.items() if value > best - CEILING_MARGIN]
-    ordered = sorted(near, key=lambda m: -speed[m])
-    leads = len(ordered) == 1 or speed[ordered[0]] >= SPEED_RATIO * speed[ordered[1]]
-    above_chance = best - chance >= CEILING_MARGIN
-    return Truth(ceilings, dict(speed), ordered[0] if leads and above_chance else None)
-
-
-def ceiling(classes: int, informative: float, noise: float) -> float:
-    """Best accuracy any classifier can reach from one modality.
-
-    r P + (1 - r) (1 - P) / (C - 1), with C classes, r = a + (1 - a) / C the chance that the shown label is
-    the true one (a: `informative`), and P = E[Phi(t + 1 / noise) ** (C - 1)], t standard normal, the chance
-    to read the shown label among C orthonormal codes under Gaussian noise.
-
-    Args:
-        classes: C, 2 or more.
-        informative: a, 0 (chance) to 1.
-        noise: standard deviation on each coordinate of the code; 0 gives r.
-
-    Returns:
-        1 / C to 1.
-    """
-    shown = informative + (1.0 - informative) / classes
-    read = 1.0
-    if noise > 0:
-        t = np.linspace(-9.0, 9.0, 4001)
-        density = np.exp(-t * t / 2) / math.sqrt(2 * math.pi)
-        below = np.array([0.5 * math.erfc(-(v + 1.0 / noise) / math.sqrt(2)) for v in t])
-        read = float((density * below ** (classes - 1)).sum() * (t[1] - t[0]))
-    return shown * read + (1.0 - shown) * (1.0 - read) / (classes - 1)
-
-
-def regression_ceiling(informative: float, noise: float) -> float:
-    """Best -MAE any model can reach from one modality, for a standard normal label.
-
-    -sqrt(2 / pi) sqrt(1 - r**2) with r = a / sqrt(1 + noise**2) the correlation of what can be read with the
-    label (a: `informative`): all is jointly normal, so the best prediction is linear and its error normal.
-
-    Args:
-        informative: a, 0 (chance) to 1.
-        noise: standard deviation on the number shown, which has 1 itself.
-
-    Returns:
-        -sqrt(2 / pi) (chance) to 0.
-    """
-    return _BLIND * math.sqrt(max(0.0, 1.0 - informative**2 / (1.0 + noise**2)))
+SQUARE = 4  # pixels a side
 
 
 class Synthetic(DatasetBuilder):
@@ -149,6 +66,10 @@ class Synthetic(DatasetBuilder):
     with the square of `speed`: that makes a modality slow. A plain scale could not, standardising undoes it. In
     sequences the noise is drawn at every step, `sqrt(length)` times larger, so that their mean tells as much as
     a vector; u is one for all steps.
+
+    Segmentation: images `[1, dim, dim]` of squares. A square shows 1 or 0, as its label or, with chance
+    1 - informative, as a random one; noise is drawn at every pixel, four times larger, so that the mean of a square
+    tells what `noise` says; the irrelevant part is a checkerboard inside each square, whose mean is 0.
     """
 
     def __init__(
@@ -158,19 +79,20 @@ class Synthetic(DatasetBuilder):
     ) -> None:  # fmt: skip
         self.names = tuple(f"m{i + 1}" for i in range(modalities))
         self.task, self.samples, self.dim, self.length = task, samples, dim, length
-        self.classes, regression = classes, task == "regression"
-        self.codes = 1 if regression else classes
+        self.classes, self.codes = classes, classes if task == "classification" else 1
         self.seed = seed
         self.informative = self._numbers("informative", informative, high=1.0)
         self.noise = self._numbers("noise", noise)
         self.speed = self._numbers("speed", speed, high=1.0, above_low=True)
         needed = self.codes + any(value < 1 for value in self.speed.values())
+        if task == "segmentation" and (dim % SQUARE or dim < 2 * SQUARE):
+            raise ConfigError(f"dim is {dim}, expected a multiple of {SQUARE} from {2 * SQUARE} for masks of squares")
         if dim < needed:
             raise ConfigError(
                 f"dim is {dim}, expected at least {needed}: one feature a class ({classes})"
                 + (", and one for the irrelevant variation that lowers speed" if needed > self.codes else "")
             )
-        if not regression and samples < 10 * classes:
+        if task == "classification" and samples < 10 * classes:
             raise ConfigError(f"samples is {samples}, expected at least {10 * classes}: ten a class")
 
     def truth(self) -> Truth:
@@ -182,6 +104,8 @@ class Synthetic(DatasetBuilder):
     def build(self) -> DataBundle:
         """The data; see `DatasetBuilder`."""
         generator = np.random.default_rng([self.seed, 0])
+        if self.task == "segmentation":
+            return self._masks(generator)
         regression = self.task == "regression"
         if regression:
             target: NDArray[Any] = generator.standard_normal(self.samples)
@@ -213,6 +137,32 @@ class Synthetic(DatasetBuilder):
         made = (noisy @ rotation.T).astype(np.float32)
         return made[:, 0] if length == 1 else made
 
+    def _masks(self, generator: np.random.Generator) -> DataBundle:
+        side = self.dim // SQUARE
+        squares = generator.random((self.samples, side, side)) < FOREGROUND
+        return make_bundle(
+            CARD.name,
+            TaskSpec("segmentation", 2, ("background", "foreground")),
+            inputs={m: self._draw_image(m, index + 1, squares) for index, m in enumerate(self.names)},
+            kinds=dict.fromkeys(self.names, "image"),
+            target=_enlarged(squares).astype(np.int64),
+            split=stratified_split(quantile_bins(squares.mean((1, 2))), generator),
+        )
+
+    def _draw_image(self, modality: str, stream: int, squares: NDArray[Any]) -> NDArray[Any]:
+        """`[n, 1, dim, dim]`; its own random stream, as `_draw`."""
+        generator = np.random.default_rng([self.seed, stream])
+        told, sigma = generator.random(squares.shape) < self.informative[modality], self.noise[modality] * SQUARE
+        shown = np.where(told, squares, generator.random(squares.shape) < FOREGROUND)
+        image = _enlarged(shown) + sigma * generator.standard_normal((self.samples, self.dim, self.dim))
+        if (speed := self.speed[modality]) < 1:
+            variance = FOREGROUND * (1 - FOREGROUND) + sigma**2
+            size = math.sqrt(variance * (1.0 / speed**2 - 1.0))
+            place = np.arange(self.dim)
+            board = (-1.0) ** (place[:, None] + place)
+            image += size * board * _enlarged(generator.standard_normal(squares.shape))
+        return image[:, None].astype(np.float32)
+
     def _code(self, modality: str, target: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
         """What the modality shows of each label, `[n, codes]`: one code of several, or one number."""
         told, count = self.informative[modality], self.samples
@@ -242,3 +192,8 @@ class Synthetic(DatasetBuilder):
                 )
             found.append(value)
         return {m: found[min(index, len(found) - 1)] for index, m in enumerate(self.names)}
+
+
+def _enlarged(squares: NDArray[Any]) -> NDArray[Any]:
+    """`[n, side, side]` to pixels, `[n, dim, dim]`."""
+    return squares.repeat(SQUARE, 1).repeat(SQUARE, 2)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from cggm_core.datasets.synthetic import Synthetic, ceiling, regression_ceiling, truth
+from cggm_core.datasets._truth import ceiling, regression_ceiling, segmentation_ceiling, truth
+from cggm_core.datasets.synthetic import SQUARE, Synthetic
 from cggm_core.errors import ConfigError
 
 
@@ -120,6 +121,49 @@ def test_the_truth_of_regression():
     assert dominant((0.1, 0.0)) is None
 
 
+def best_dice(values, target):
+    """Dice of the best threshold on one number a square."""
+    order = np.argsort(-values)
+    hits, said = np.cumsum(target[order]), np.arange(1, len(order) + 1)
+    return float((2 * hits / (said + target.sum())).max())
+
+
+@pytest.mark.parametrize("speed", ["1", "0.2"])
+def test_unimodal_dice_follows_informativeness_up_to_the_ceiling(speed):
+    builder = Synthetic(
+        task="segmentation", samples=2000, dim=16, informative="0.95,0.6,0", noise="0.4", speed=speed, seed=3
+    )
+    data = builder.build()
+    assert (data.task.name, data.task.outputs) == ("segmentation", 2)
+    test = data.splits["test"]
+    target = test.target[:, ::SQUARE, ::SQUARE].flatten().numpy()
+    assert target.mean() == pytest.approx(0.25, abs=0.02)
+    for m, best in builder.truth().ceilings.items():
+        assert test.inputs[m].shape[1:] == (1, 16, 16)
+        means = torch.nn.functional.avg_pool2d(test.inputs[m], SQUARE).flatten().double().numpy()
+        assert best_dice(means, target) == pytest.approx(best, abs=0.03)
+    assert builder.truth().dominant == "m1"
+
+
+def test_speed_makes_the_code_of_images_as_much_smaller():
+    sizes = []
+    for speed in ("1", "0.25"):
+        split = Synthetic(
+            task="segmentation", modalities=2, samples=1000, dim=16, informative="1", speed=speed
+        ).build().splits["train"]  # fmt: skip
+        x, y = split.inputs["m1"][:, 0], split.target
+        sizes.append(float(x[y == 1].mean() - x[y == 0].mean()))
+    assert sizes[1] / sizes[0] == pytest.approx(0.25, rel=0.1)
+
+
+def test_ceilings_of_segmentation_by_hand():
+    assert segmentation_ceiling(1.0, 0.0) == 1.0
+    assert segmentation_ceiling(0.6, 0.0) == pytest.approx(0.7)  # 0.6 + 0.4 / 4
+    assert segmentation_ceiling(0.0, 0.0) == pytest.approx(0.4)  # all foreground
+    assert segmentation_ceiling(1.0, 1e6) == pytest.approx(0.4, abs=1e-3)
+    assert segmentation_ceiling(1.0, 0.3) < segmentation_ceiling(1.0, 0.2) < 1.0
+
+
 def verdict(informative, speed=(1, 1), noise=(0.3, 0.3)):
     return truth(
         classes=4, informative=dict(zip("ab", informative, strict=True)),
@@ -137,8 +181,9 @@ def test_the_truth():
     assert verdict((0.0, 0.0), speed=(1, 0.1)) is None
 
 
-def test_a_further_modality_changes_none_of_the_others():
-    two, three = Synthetic(modalities=2).build(), Synthetic(modalities=3).build()
+@pytest.mark.parametrize("task", ["classification", "regression", "segmentation"])
+def test_a_further_modality_changes_none_of_the_others(task):
+    two, three = (Synthetic(task=task, modalities=n, samples=200).build() for n in (2, 3))
     for m in ("m1", "m2"):
         assert torch.equal(two.splits["train"].inputs[m], three.splits["train"].inputs[m])
 
@@ -160,6 +205,8 @@ def test_lists_repeat_their_last_number_and_ignore_what_is_beyond():
         ({"speed": "0"}, r"speed .*above 0, at most 1; found '0'"),
         ({"dim": 3}, r"dim is 3, expected at least 4"),
         ({"dim": 4, "speed": "0.5"}, r"dim is 4, expected at least 5.*lowers speed"),
+        ({"task": "segmentation", "dim": 18}, r"dim is 18, expected a multiple of 4 from 8"),
+        ({"task": "segmentation", "dim": 4}, r"dim is 4, expected a multiple of 4 from 8"),
         ({"classes": 10, "samples": 99}, r"samples is 99, expected at least 100"),
     ],
 )

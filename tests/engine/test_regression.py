@@ -269,28 +269,6 @@ def test_diagnostics_look_at_regression_and_change_nothing(name: str) -> None:
         assert all(map(math.isfinite, map(float, observation.readings.values())))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_modality_built_to_dominate_leads_in_score_and_gradient(seed: int) -> None:
-    """Not the first one, so that no place in the order can be what leads."""
-    config = RunConfig.from_dict(
-        {
-            "dataset": "synthetic",
-            "dataset_params": {"task": "regression", "informative": "0.3,0.95,0.5", "samples": 1200, "seed": seed},
-            "model_params": {"width": 16, "layers": 1, "heads": 2},
-            "training": {"epochs": 6, "batch_size": 32, "device": "cpu", "threads": 1, "seed": seed},
-        }
-    )
-    assert catalog.module("dataset", "synthetic").Synthetic(**config.dataset_params).truth().dominant == "m2"
-    trainer, rows = trained(config)
-    last = rows.epochs[5]
-    half = [row for step, row in rows.steps.items() if step < trainer.steps // 2]
-    for other in ("m1", "m3"):
-        assert last[MetricKey("val_unimodal_score", "m2")] > last[MetricKey("val_unimodal_score", other)] + 0.1
-        for metric in ("unimodal_score", "gradient_norm"):
-            lead, follow = (np.mean([row[MetricKey(metric, m)] for row in half]) for m in ("m2", other))
-            assert lead > follow, f"{metric}: m2 {lead}, {other} {follow}"
-
-
 def test_labels_far_from_zero_are_learnt_in_a_few_epochs() -> None:
     config = RunConfig.from_dict(
         {"dataset": "diabetes", "training": {"epochs": 10, "batch_size": 32, "device": "cpu", "threads": 1}}
