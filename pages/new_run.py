@@ -10,9 +10,9 @@ import streamlit as st
 
 from cggm_core import catalog, launch
 from cggm_core.cards import DatasetCard, MethodCard, ModelCard, PageCard, Preset
-from cggm_core.config import AUTO, TRAINING_PARAMS, RunConfig, Training
+from cggm_core.config import AUTO, TRAINING_PARAMS, RunConfig, Training, preset_values, run_preset
 from cggm_core.errors import CggmError, ConfigError
-from cggm_core.ui import checking, forms, queue_panel, session
+from cggm_core.ui import checking, forms, preset_panel, queue_panel, session
 from cggm_core.ui.safe import md, plain, sentences
 
 CARD = PageCard(
@@ -65,10 +65,12 @@ def choose_model(data: tuple[str, dict[str, Any], DatasetCard | None]) -> tuple[
     task = str(data[1].get("task", data[2].task)) if data[2] else ""
     names = [AUTO, *cards] if data[2] is None else [name for name, card in cards.items() if task in card.tasks]
     names.sort(key=lambda name: name != AUTO and task not in cards[name].default_for)
+    start = preset_panel.start()
     with st.container(border=True):
         st.subheader("Model", anchor=False)
         name = st.selectbox(
-            "Model", names, key=f"new.model.{task or 'file'}",
+            "Model", names, names.index(start.model) if start.model in names else 0,
+            key=start.key(f"new.model.{task or 'file'}"),
             format_func=lambda n: f"{n} · {cards[n].title if n in cards else 'the one for the task of the file'}",
         )  # fmt: skip
         if name == AUTO:
@@ -78,19 +80,23 @@ def choose_model(data: tuple[str, dict[str, Any], DatasetCard | None]) -> tuple[
         values = {}
         if card.params:
             with st.expander("Settings of the model"):
-                values = forms.knobs(card.params, f"new.model.{name}", card.resolve({}))
+                first = card.resolve(dict(start.model_params) if name == start.model else {})
+                values = forms.knobs(card.params, start.key(f"new.model.{name}"), first)
         return name, values, card
 
 
 def choose_methods() -> dict[Choice, dict[str, Any]]:
-    """Methods with a preset each, and the knobs of every one of them."""
+    """Methods with a preset each, and the knobs of every one of them; a run preset that was applied comes first."""
     cards: dict[str, MethodCard] = catalog.all_cards("method")
-    choices = [(c.name, p.name) for c in cards.values() for p in c.presets or (Preset("", ""),)]
-    usual = [choice for choice in choices if choice[0] == "cggm"][:1] or choices[:1]
+    start = preset_panel.start()
+    choices = [(name, start.preset) for name in cards] if start.preset else []
+    choices += [(c.name, p.name) for c in cards.values() for p in c.presets or (Preset("", ""),)]
+    chosen = [(name, start.preset) for name in start.methods if start.preset and name in cards]
+    usual = chosen or [choice for choice in choices if choice[0] == "cggm"][:1] or choices[:1]
     with st.container(border=True):
         st.subheader("Method", anchor=False)
         picked = st.multiselect(
-            "Methods", choices, default=usual, key="new.methods", placeholder="Choose one or several",
+            "Methods", choices, default=usual, key=start.key("new.methods"), placeholder="Choose one or several",
             format_func=lambda c: cards[c[0]].title + (f" · {c[1]}" if c[1] else ""),
             help="Each is trained with every seed. Joint training is the reference for all others.",
         )  # fmt: skip
@@ -100,33 +106,36 @@ def choose_methods() -> dict[Choice, dict[str, Any]]:
 def method_knobs(card: MethodCard, preset: str) -> dict[str, Any]:
     """What a method is, and its knobs as the preset sets them."""
     st.markdown("#### " + md(card.title) + (f" · {md(preset)}" if preset else ""))
-    text = card.preset(preset).text if preset else ""
+    run = run_preset(card, preset)
+    text = f"knobs as {run.title} has them" if run else card.preset(preset).text if preset else ""
     about = [card.paper and f"{card.paper}.", card.summary, text and f"{text[:1].upper()}{text[1:]}."]
     st.caption(md(" ".join(part for part in about if part), 800))
     if not card.params:
         return {}
-    return forms.knobs(card.params, f"new.method.{card.name}.{preset}", card.resolve({}, preset))
+    key = preset_panel.start().key(f"new.method.{card.name}.{preset}") if run else f"new.method.{card.name}.{preset}"
+    return forms.knobs(card.params, key, card.resolve(preset_values(card, preset)))
 
 
 def choose_training() -> tuple[dict[str, Any], str]:
     """Settings of the training, the seed apart, and the text of the seeds."""
     first, more = forms.grouped(TRAINING_PARAMS, FIRST)
-    defaults = forms.vars_of(Training())
+    start = preset_panel.start()
+    prefix = start.key("new.training")
     with st.container(border=True):
         st.subheader("Training", anchor=False)
         left, right = st.columns([2, 1])
         device = next(p for p in more if p.name == "device")
-        values = forms.knobs(first, "new.training", defaults)
+        values = forms.knobs(first, prefix, start.training)
         seeds = left.text_input(
             "Seeds", "0", key="new.seeds",
             help="One, several (0, 1, 2) or a range (0-4); each method is trained with each seed. A "
             "difference between methods means something only beside the spread over seeds.",
         )  # fmt: skip
         with right:
-            values |= forms.knobs([device], "new.training", defaults)
+            values |= forms.knobs([device], prefix, start.training)
         with st.expander("More training settings"):
             rest = [p for p in more if p.name not in ("seed", "device")]
-            values |= forms.knobs(rest, "new.training", defaults)
+            values |= forms.knobs(rest, prefix, start.training)
     return values, seeds
 
 
@@ -281,7 +290,7 @@ def page() -> None:
     configs: list[RunConfig] = []
     problem = ""
     with form:
-        methods_place, data_place = st.container(), st.container()
+        preset_place, methods_place, data_place = st.container(), st.container(), st.container()
         with data_place:
             data = choose_data()
             model = choose_model(data)
@@ -289,6 +298,9 @@ def page() -> None:
             methods = choose_methods()
         training, seeds = choose_training()
         words = choose_words()
+        with preset_place:
+            task = str(data[1].get("task", data[2].task)) if data[2] else ""
+            preset_panel.panel(preset_panel.Form(training, task, model[0], model[1], methods))
     try:
         configs = build(data, model, methods, training, seeds, words)
     except ConfigError as error:

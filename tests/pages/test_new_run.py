@@ -93,6 +93,69 @@ def test_a_value_out_of_range_is_said_beside_it_and_nothing_can_start(
     assert not button(at, "Start").disabled
 
 
+def rows(at: AppTest) -> dict[str, tuple[str, str]]:
+    """What the preset's table says: setting -> value now, value of the preset."""
+    (table,) = (t.value for t in at.dataframe if "Setting" in t.value)
+    return {row["Setting"]: (row["Now"], row["Preset"]) for _, row in table.iterrows()}
+
+
+def test_a_preset_shows_what_it_would_change_and_changes_it_when_applied(
+    root: Path, started: list, open_page: Open
+) -> None:
+    at = open_page("new_run")
+    at.number_input(key="new.training.epochs").set_value(7)
+    at.selectbox(key="new.training.precision").set_value("bf16")
+    at.selectbox(key="new.preset").set_value("mosi").run()
+    found = rows(at)
+    assert found["epochs"] == ("7", "30")
+    assert found["gradient_clip"] == ("0", "0.8")
+    assert found["schedule"] == ("constant", "step")
+    assert found["model"] == ("late_fusion", "transformer_fusion")
+    assert found["method.lam"] == ("0.15", "0.2")
+    assert not {"batch_size", "lr", "precision"} & set(found)
+    at.button(key="new.preset.apply").click().run()
+    assert not at.exception
+    assert not at.warning
+    assert "holds this preset" in " ".join(s.value for s in at.success)
+    button(at, "Start").click().run()
+    (config,) = started
+    asked = RunConfig.from_dict({"method": "cggm", "preset": "mosi", "training": {"precision": "bf16"}})
+    assert config == asked
+    assert config.model_params["dropout"] == 0.1
+
+
+def test_what_is_changed_after_a_preset_wins_and_is_shown(root: Path, started: list, open_page: Open) -> None:
+    at = open_page("new_run")
+    at.multiselect(key="new.methods").set_value([("joint", ""), ("cggm", "stable")]).run()
+    at.selectbox(key="new.preset").set_value("iemocap").run()
+    assert rows(at)["method.variant (cggm stable)"] == ("stable", "paper")
+    at.button(key="new.preset.apply").click().run()
+    at.number_input(key="new.training~1.batch_size").set_value(16).run()
+    assert rows(at) == {"batch_size": ("16", "32")}
+    button(at, "Start 2 runs").click().run()
+    ((configs, _),) = started
+    assert [(c.method, c.preset, c.training.batch_size, c.training.epochs) for c in configs] == [
+        ("joint", "iemocap", 16, 30), ("cggm", "iemocap", 16, 30)]  # fmt: skip
+    assert "--preset iemocap" in at.code[0].value
+    assert "--set batch_size=16" in at.code[0].value
+    at.button(key="new.preset.apply").click().run()
+    assert at.number_input(key="new.training~2.batch_size").value == 32
+    at.selectbox(key="new.preset").set_value("").run()
+    at.button(key="new.preset.back").click().run()
+    assert at.number_input(key="new.training~3.batch_size").value == 64
+    assert not at.exception
+
+
+def test_a_preset_leaves_a_model_that_its_own_cannot_replace(root: Path, started: list, open_page: Open) -> None:
+    at = open_page("new_run")
+    at.selectbox(key="new.dataset").set_value("phantom").run()
+    at.selectbox(key="new.preset").set_value("food101").run()
+    assert "model" not in rows(at)
+    at.button(key="new.preset.apply").click().run()
+    button(at, "Start").click().run()
+    assert started == [RunConfig.from_dict({"dataset": "phantom", "method": "cggm", "preset": "food101"})]
+
+
 @pytest.mark.parametrize(("seeds", "sentence"), [("", "1 to 100 seeds"), ("x", "whole numbers"), ("5-1", "upwards")])
 def test_seeds_are_validated(seeds: str, sentence: str, root: Path, open_page: Open) -> None:
     at = open_page("new_run")
