@@ -148,6 +148,16 @@ _OF_METHODS = (
           0.0),
     _step("guidance_share", "Guidance share", "", "neutral", "modality",
           "share of samples in which modality m guides another", None, (0.0, 1.0)),
+    _step("conflict_cosine", "Conflict cosine", "", "neutral", "modality",
+          "cosine of the fused loss's and modality m's own loss's gradients over modality m's parameters",
+          0.0, (-1.0, 1.0)),
+    _step("utilisation", "Utilisation", "", "neutral", "modality",
+          "what modality m adds to the score of the others, relative to the fused score, at the last validation", 0.0),
+    _step("contribution_share", "Contribution share", "", "neutral", "modality",
+          "modality m's Shapley value of the agreement with the truth, negative ones as 0, divided by their sum",
+          None, (0.0, 1.0)),
+    _step("sharpness", "Sharpness", "", "lower", "fused",
+          "the task loss at the perturbed weights minus that at the weights themselves, same batch", 0.0),
 )  # fmt: skip
 
 _EPOCH = (

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cggm_core import catalog
 from cggm_core.cards import MethodCard
 from cggm_core.config import RunConfig
 from cggm_core.engine.trainer import Trainer
+from cggm_core.errors import CapabilityError
 from cggm_core.names import EVERY_RUN, METRICS, MetricKey
 from cggm_core.protocols.data import DataBundle
 from cggm_core.protocols.method import BalanceMethod
@@ -184,6 +186,29 @@ def test_relabelling_modalities_permutes_the_coefficients(name: str, preset: str
 @pytest.mark.parametrize(("name", "preset"), SETTINGS)
 def test_reads_no_capability_it_did_not_declare(name: str, preset: str) -> None:
     small_world(name, preset, tiny_data(tiny_config()), frozenset(METHODS[name].requires))
+
+
+NUMBERED = [(name, preset) for name, preset in SETTINGS if "regression" in METHODS[name].tasks]
+
+
+@pytest.mark.parametrize(("name", "preset"), NUMBERED)
+def test_trains_on_numbers_with_finite_values(name: str, preset: str) -> None:
+    trainer, rows = trained(config_of(name, preset, **{"dataset.task": "regression"}))
+    assert trainer.task.spec.name == "regression"
+    for row in rows.steps.values():
+        assert all(map(math.isfinite, row.values())), {str(k): v for k, v in row.items() if not math.isfinite(v)}
+
+
+UNCLAIMED = [(name, task) for name in METHODS for task in ("classification", "regression", "segmentation")
+             if task not in METHODS[name].tasks]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "task"), UNCLAIMED)
+def test_refuses_a_task_it_is_not_for_and_says_why(name: str, task: str) -> None:
+    config = tiny_masks(name) if task == "segmentation" else config_of(name, **{"dataset.task": task})
+    with pytest.raises(CapabilityError, match=re.escape(METHODS[name].limits)):
+        Trainer(config, tiny_data(config))
+    assert METHODS[name].limits
 
 
 def masks_of(name: str, preset: str = "", **given: Any) -> RunConfig:
