@@ -38,6 +38,7 @@ class Watch:
         self.run_id = folder.name if folder else ""
         self._parts: list[Part] = []
         self._step: WatchedStep | None = None  # begun by `loss`, waits for backward
+        self._gathered = False  # whether `step` was called since the last update
         self._pending: tuple[WatchedStep, dict[MetricKey, float]] | None = None  # waits for the update
         self._index = self._epoch = 0
         self._gear: Gear | None = None
@@ -54,6 +55,16 @@ class Watch:
     def stop_requested(self) -> bool:
         """Whether the app asked for a stop; the loop ends itself, `if watch.stop_requested: break`."""
         return self._open and self._requests.stop
+
+    @property
+    def balances(self) -> bool:
+        """Whether a method was named."""
+        return self._plan.method is not None
+
+    def planned(self, steps: int, epochs: int) -> None:
+        """Say how much is planned in all, for the progress bar; 0 is unknown."""
+        if self._open:
+            self._writer.progress(steps, epochs)
 
     def loss(self, loss: Tensor, target: Tensor | None = None) -> Tensor:
         """The loss with a method's own terms, for methods that add any: a line before backward.
@@ -74,10 +85,10 @@ class Watch:
         """
         if not self._open or self._plan.method is None:
             return loss
-        if self._plan.accumulate > 1:
+        if self._plan.accumulate > 1 or self._gathered:
             raise CapabilityError(
-                f"a step of {self._plan.accumulate} micro-batches has one coefficient, known after the last of them; "
-                "its loss terms cannot be added to the first: leave watch.loss() out, or accumulate=1"
+                "a step of several micro-batches has one coefficient, known after the last of them; its loss terms "
+                "cannot be added to the first: leave watch.loss() out, or take one batch a step"
             )
         self._finish()
         self._parts = [self._part(loss, target)]
@@ -105,6 +116,7 @@ class Watch:
                 self._parts.append(self._part(loss, target))
             else:
                 self._parts[0] = Part(self._parts[0].heard, self._parts[0].target, _scalar(loss))
+            self._gathered = True
             if update if update is not None else len(self._parts) >= self._plan.accumulate:
                 self._act()
 
@@ -231,7 +243,7 @@ class Watch:
             self._gear.balance(step)
         samples = sum(len(next(iter(part.heard.features.values()))) for part in self._parts)
         self._pending = step, self._host(samples)
-        self._parts, self._step = [], None
+        self._parts, self._step, self._gathered = [], None, False
         self._index += 1
 
     def _finish(self) -> None:

@@ -26,7 +26,9 @@ ROOMS: dict[str, tuple[int, str]] = {
     "cli": (5, "command"),
     "_commands": (5, "command"),
     "__main__": (5, "command"),
+    "integrations": (5, "train"),
     "ui": (5, "look"),
+    "examples": (6, "train"),
     "app": (6, "look"),
     "pages": (6, "look"),
 }
