@@ -44,6 +44,9 @@ TRAINING_PARAMS = (
     Param("score", "standard", text="what a score is: standard is accuracy, -MAE or mean Dice; binary, for "
           "regression, is the share of right signs, as the released code of CGGM has it",
           choices=("standard", "binary")),
+    Param("contributions", "epoch", text="looks at a fixed part of validation that show who carries the prediction: "
+          "epoch after each epoch, with removal, permutation and noise curves at the end; end there only; off never "
+          "unless asked", choices=("epoch", "end", "off")),
     Param("seed", 0, 0, 2**31 - 1, "of parameters and of the order of samples"),
     Param("device", "auto", text="auto, cpu, cuda, cuda:N or mps; auto takes a GPU where there is one"),
     Param("precision", "float32", text="number format of forward and backward",
@@ -85,6 +88,7 @@ class Training:
     warmup_factor: float = 0.0
     class_weights: str = "data"
     score: str = "standard"
+    contributions: str = "epoch"
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"

@@ -9,7 +9,7 @@ from cggm_core._commands.finding import catalogue
 from cggm_core._commands.settings import pairs
 from cggm_core.errors import ConfigError
 
-_VERBS = ("pause", "resume", "stop", "set", "snapshot")
+_VERBS = ("pause", "resume", "stop", "set", "snapshot", "contributions")
 
 
 def add(listed: Any, common: argparse.ArgumentParser) -> None:
@@ -21,7 +21,11 @@ def add(listed: Any, common: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("id", metavar="RUN", help="its id, or an unambiguous beginning of it")
-    parser.add_argument("verb", choices=_VERBS, help="snapshot takes the gradients now")
+    parser.add_argument(
+        "verb",
+        choices=_VERBS,
+        help="snapshot takes the gradients now, contributions looks at who carries the prediction",
+    )
     parser.add_argument("values", nargs="*", metavar="KEY=VALUE", help="with set: rho=1.3 direction=false")
     parser.add_argument(
         "--grace", type=float, default=30.0, metavar="SECONDS",

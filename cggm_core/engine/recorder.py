@@ -6,7 +6,7 @@ the writer's thread waits for the copy, not the training thread. Elsewhere rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cggm_core.names import MetricKey
-from cggm_core.store import RunWriter
+from cggm_core.store import Contribution, RobustnessCurve, RunWriter
 
 _TOGETHER = 32
 
@@ -64,6 +64,12 @@ class Recorder:
         """Record numbers of an epoch's end, at its last step, in a stream of their own."""
         if values:
             self._writer.log(self._stream("epoch", tuple(values)), step, epoch, list(values.values()))
+
+    def look(self, found: Contribution, curves: Sequence[RobustnessCurve] = ()) -> None:
+        """Record what a look at the probe set found."""
+        self._writer.contribution(found)
+        for curve in curves:
+            self._writer.robustness(curve)
 
     def catch_up(self) -> None:
         """Send on what travels together; waits for the device."""

@@ -16,6 +16,7 @@ from cggm_core.cards import MethodCard, Value
 from cggm_core.config import RunConfig
 from cggm_core.engine.devices import Precision, choose_device
 from cggm_core.engine.evaluate import evaluate
+from cggm_core.engine.looks import Looks
 from cggm_core.engine.measuring import Measuring
 from cggm_core.engine.optimisers import SHARED, build_optimiser, rate_factor, set_rate
 from cggm_core.engine.pretraining import Pretraining
@@ -128,6 +129,11 @@ class Trainer:
         self.method.setup(context)
         groups = self._groups()
         self.optimiser = build_optimiser(groups, settings, settings.lr)
+        self._values = sum(math.prod(spec.shape) for spec in data.modalities.values())
+        self._looks = Looks(
+            self.model, self.predict, self.task, data.splits["val"], self._evaluated_together(), self.device,
+            self.precision, settings,
+        )  # fmt: skip
         self.measuring = Measuring(self.parameters, self.device, readers=readers) if measure else None
         everything = [p for group in groups.values() for p in group]
         self.parts = Parts(
@@ -176,6 +182,7 @@ class Trainer:
             values = self.validate()
             if recorder:
                 recorder.epoch(place.step - 1, place.epoch, values)
+                self._looks.after_epoch(recorder, place.step - 1, place.epoch)
             self.method.on_epoch_end(place.epoch, {str(key): value for key, value in values.items()})
             place.epoch, place.batch = place.epoch + 1, 0
             if on_epoch:
@@ -186,15 +193,13 @@ class Trainer:
         """Values of one split by key; empty for a split without samples."""
         if split not in self.data.splits or len(self.data.splits[split]) == 0:
             return {}
-        values = sum(math.prod(spec.shape) for spec in self.data.modalities.values())
-        size = max(self.config.training.batch_size, min(256, _EVALUATED_VALUES // values))
         return evaluate(
             self.model,
             self.readers,
             self.task,
             self.data.splits[split],
             f"{split}_",
-            size,
+            self._evaluated_together(),
             self.device,
             self.precision,
             self.predict,
@@ -203,6 +208,13 @@ class Trainer:
     def predict(self, features: Mapping[str, Tensor]) -> Tensor:
         """The method's fused prediction in evaluation, from the encoders' outputs."""
         return self.method.predict(self.model, features)
+
+    def look(self, recorder: Recorder) -> None:
+        """Take a full look at the probe set now, whatever the settings say, and record it."""
+        self._looks.full(recorder, max(0, self.place.step - 1), self.place.epoch)
+
+    def _evaluated_together(self) -> int:
+        return max(self.config.training.batch_size, min(256, _EVALUATED_VALUES // self._values))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs to reach the same bits on the same device."""

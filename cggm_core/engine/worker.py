@@ -205,6 +205,9 @@ class _Worker:
             case "snapshot":
                 self._snapshots.ask()
                 return "gradient snapshot requested", {}
+            case "contributions":
+                self._trainer.look(self._recorder)
+                return "contributions and robustness curves taken", {}
         return self._set(request)
 
     def _set(self, request: Request) -> tuple[str, dict[str, Any]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from cggm_core.measures.gradients import measure_dtype
 from cggm_core.measures.scores import accuracy, true_probability
 from cggm_core.protocols.task import Task
 
@@ -12,7 +15,7 @@ from cggm_core.protocols.task import Task
 class Classification(Task):
     """One class a sample; logits `[batch, classes]`, target `[batch]` int64."""
 
-    score_name = "accuracy"
+    score_name = value_name = "accuracy"
 
     @property
     def chance(self) -> float:
@@ -39,6 +42,14 @@ class Classification(Task):
     def agreement(self, logits: Tensor, target: Tensor) -> Tensor:
         """Probability of the true class."""
         return true_probability(logits, target)
+
+    def evidence(self, logits: Tensor, target: Tensor) -> Tensor:
+        """1 where the largest logit is the target's, else 0: `[batch, 1]`."""
+        return (logits.detach().argmax(dim=1) == target)[:, None].to(measure_dtype(logits.device))
+
+    def value_of(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Accuracy."""
+        return evidence[..., 0]
 
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """`accuracy` and `f1` (averaged over classes, weighted by their samples, as the field reports it)."""

@@ -50,6 +50,7 @@ class Regression(Task):
         CapabilityError: for the binary score on labels of one sign.
     """
 
+    value_name = "skill"
     scores = ("standard", "binary")
 
     def __init__(self, spec: TaskSpec) -> None:
@@ -103,6 +104,17 @@ class Regression(Task):
         """
         distance = (logits.float() - self._standardised(target)).abs() * self._unspread(logits.device)
         return (-distance).exp().flatten(1).mean(1)
+
+    def evidence(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean absolute error over the outputs, in the label's unit: `[batch, 1]`."""
+        wide = self.predict(logits)
+        return (wide - target.to(wide.dtype)).abs().mean(dim=1, keepdim=True)
+
+    def value_of(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Skill: 1 - MAE / MAE of the train median on train; a task made without data gives -MAE."""
+        spread = float(self.spec.options.get("spread", math.nan))
+        error = evidence[..., 0]
+        return 1.0 - error / spread if spread > 0 else -error
 
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """`mae corr acc2 acc7 f1`, in the label's unit; see `regression_metrics`."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,7 +46,7 @@ class Segmentation(Task):
         DataError: for options that do not fit the number of classes.
     """
 
-    score_name = "Dice"
+    score_name = value_name = "Dice"
 
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__(spec)
@@ -117,6 +119,18 @@ class Segmentation(Task):
     def tally(self) -> Tally:
         """Sums over pixels in place of the logits: masks of a whole split would not fit."""
         return _SegmentationTally(self)
+
+    def evidence(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Pixels of each scored region in both maps, and their sum, image by image: `[batch, regions * 2]`."""
+        wide = measure_dtype(logits.device)
+        each = [self.counts(z[None], y[None])[:-1].flatten() for z, y in zip(logits, target, strict=True)]
+        return torch.stack(each).to(wide)
+
+    def value_of(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean Dice of the regions, pixels pooled; a region that is in neither map counts as 1."""
+        both, sizes = evidence[..., 0::2], evidence[..., 1::2]
+        found: NDArray[np.float64] = np.where(sizes > 0, 2 * both / np.where(sizes > 0, sizes, 1), 1.0).mean(-1)
+        return found
 
     def counts(self, logits: Tensor, target: Tensor) -> Tensor:
         """Pixels by region, int64 `[regions + 1, 2]`: in both prediction and target, and their sum."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cggm_core.protocols.data import TaskSpec
@@ -21,10 +23,12 @@ class Task(ABC):
     Attributes:
         spec: outputs, class names, unit.
         score_name: what the score is, in a word: accuracy, -MAE, Dice.
+        value_name: what `value_of` is, in a word.
         scores: words that `TaskSpec.options["score"]` may hold; "standard" is the task's own.
     """
 
     score_name: str
+    value_name: str
     scores: tuple[str, ...] = ("standard",)
 
     def __init__(self, spec: TaskSpec) -> None:
@@ -67,6 +71,21 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """The task's named metrics over a whole split, on the host (`accuracy f1`, `mae corr ...`, `dice_wt ...`)."""
+
+    @abstractmethod
+    def evidence(self, logits: Tensor, target: Tensor) -> Tensor:
+        """What each sample adds to the value of a prediction, `[batch, k]` in the measuring dtype, no gradient.
+
+        Rows are additive: `value_of` of their mean is the value of the samples together.
+        """
+
+    @abstractmethod
+    def value_of(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How good a prediction is, higher is better, from mean evidence `[..., k]` to `[...]`, on the host.
+
+        Accuracy; in regression the skill 1 - MAE / MAE of the best constant (0 useless, 1 perfect, open below); mean
+        Dice of the regions, pooled. It is what contributions are shares of (methods reference 0.3).
+        """
 
     def tally(self) -> Tally:
         """An empty count of a whole split; a task whose predictions are large replaces what this one holds."""

@@ -18,6 +18,7 @@ from cggm_core.store.layout import (
     note_launch,
     run_folder,
 )
+from cggm_core.store.looks import Contribution, RobustnessCurve
 from cggm_core.store.marks import Marks, read_marks, update_marks
 from cggm_core.store.memory import MemoryRun, MemoryRunWriter
 from cggm_core.store.memory_reader import MemoryRunReader
@@ -48,6 +49,7 @@ __all__ = [
     "LOG",
     "Attempt",
     "Catalogue",
+    "Contribution",
     "ControlInbox",
     "Event",
     "Identity",
@@ -57,6 +59,7 @@ __all__ = [
     "MemoryRunWriter",
     "News",
     "Request",
+    "RobustnessCurve",
     "RunInfo",
     "RunReader",
     "RunWriter",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cggm_core.store.looks import LookTable
 from cggm_core.store.protocols import FloatArray, IntArray, State
 from cggm_core.store.tables import Stream
 
@@ -47,6 +48,14 @@ class Stored(NamedTuple):
     data: bytes
 
 
+class Looked(NamedTuple):
+    """What a look found, before it has a number; `body` is JSON."""
+
+    table: LookTable
+    step: int
+    body: str
+
+
 @dataclass
 class Batch:
     """What one transaction writes."""
@@ -55,6 +64,7 @@ class Batch:
     blocks: list[Block] = field(default_factory=list)
     events: list[Said] = field(default_factory=list)
     snapshots: list[Stored] = field(default_factory=list)
+    looks: list[Looked] = field(default_factory=list)
     state: State | None = None
     reason: str = ""
     planned: tuple[int, int] | None = None
@@ -62,7 +72,8 @@ class Batch:
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.streams or self.blocks or self.events or self.snapshots or self.state or self.planned)
+        said = self.streams or self.blocks or self.events or self.snapshots or self.looks
+        return not (said or self.state or self.planned)
 
 
 class RowBuffer:

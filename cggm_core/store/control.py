@@ -18,7 +18,7 @@ from cggm_core.errors import ControlError, RunNotFoundError
 from cggm_core.store.files import atomic_write, locked
 from cggm_core.store.layout import CONTROL, read_json_file, stat_key
 
-Kind = Literal["pause", "resume", "stop", "set", "snapshot"]
+Kind = Literal["pause", "resume", "stop", "set", "snapshot", "contributions"]
 KINDS: tuple[str, ...] = get_args(Kind)
 KEPT = 1000
 LARGEST = 1_000_000
@@ -30,7 +30,8 @@ class Request:
 
     Attributes:
         number: from 1, growing by one.
-        kind: pause, resume, stop (with a checkpoint), set (knobs), snapshot (of gradients, now).
+        kind: pause, resume, stop (with a checkpoint), set (knobs), snapshot (of gradients, now),
+            contributions (a full look at the probe set, now).
         values: for `set` the knobs and their new values; empty otherwise.
     """
 

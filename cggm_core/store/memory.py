@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cggm_core.errors import StoreError, WriterConflictError
 from cggm_core.names import MetricKey
 from cggm_core.store.layout import created_at, new_run_id
+from cggm_core.store.looks import Contribution, RobustnessCurve
 from cggm_core.store.memory_reader import MemoryRunReader
 from cggm_core.store.protocols import (
     Attempt,
@@ -58,6 +59,7 @@ class MemoryRun:
         self.rows: list[_Row] = []
         self.events: list[Event] = []
         self.shots: list[_Shot] = []
+        self.looks: list[tuple[int, Contribution | RobustnessCurve]] = []
         self.attempts: list[Attempt] = []
         self.state: State = "starting"
         self.reason = ""
@@ -175,6 +177,20 @@ class MemoryRunWriter:
             if self._open:
                 made = Snapshot(step, batch, kind, modality, array, dict(data or {}))
                 self._run.shots.append(_Shot(self._attempt, made))
+                self._touch()
+
+    def contribution(self, found: Contribution) -> None:
+        """As `RunWriter.contribution`."""
+        self._look(found)
+
+    def robustness(self, curve: RobustnessCurve) -> None:
+        """As `RunWriter.robustness`."""
+        self._look(curve)
+
+    def _look(self, found: Contribution | RobustnessCurve) -> None:
+        with self._run.lock:
+            if self._open:
+                self._run.looks.append((self._attempt, found))
                 self._touch()
 
     def progress(self, steps: int, epochs: int) -> None:

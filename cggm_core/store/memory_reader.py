@@ -11,6 +11,7 @@ from cggm_core.names import MetricKey
 from cggm_core.store import summaries
 from cggm_core.store.downsample import downsampled
 from cggm_core.store.layout import created_at
+from cggm_core.store.looks import Contribution, RobustnessCurve, settled_contributions, settled_curves
 from cggm_core.store.protocols import ENDED, Attempt, Event, News, RunInfo, Series, Snapshot, Summary
 from cggm_core.store.rows import Rows, as_series, visible
 from cggm_core.store.tables import hidden_from
@@ -95,6 +96,19 @@ class MemoryRunReader:
         wanted = [s for s in shown if kind in ("", s.kind) and modality in ("", s.modality)]
         places = {(s.step, s.batch, s.kind, s.modality): s for s in wanted}
         return tuple(sorted(places.values(), key=lambda s: (s.step, s.batch)))
+
+    def contributions(self) -> tuple[Contribution, ...]:
+        """As `RunReader.contributions`."""
+        return settled_contributions([look for look in self._looks() if isinstance(look, Contribution)])
+
+    def robustness(self) -> tuple[RobustnessCurve, ...]:
+        """As `RunReader.robustness`."""
+        return settled_curves([look for look in self._looks() if isinstance(look, RobustnessCurve)])
+
+    def _looks(self) -> list[Contribution | RobustnessCurve]:
+        with self._run.lock:
+            cut = hidden_from(self._run.attempts)
+            return [look for attempt, look in self._run.looks if look.step < cut[attempt]]
 
     def change_token(self) -> tuple[int, ...]:
         """As `RunReader.change_token`."""

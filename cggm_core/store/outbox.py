@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cggm_core.errors import StoreError
 from cggm_core.names import MetricKey
-from cggm_core.store.buffer import MOST_ARRAY_BYTES, Batch, RowBuffer, Said, Stored
+from cggm_core.store import looks
+from cggm_core.store.buffer import MOST_ARRAY_BYTES, Batch, Looked, RowBuffer, Said, Stored
 from cggm_core.store.protocols import State, Values
 from cggm_core.store.tables import Stream
 
@@ -99,6 +100,14 @@ class Outbox:
                 while sum(len(shot.data) for shot in waiting) > 2 * MOST_ARRAY_BYTES:
                     waiting.pop(0)
                     self.rows.refused.append("a snapshot was dropped: too many wait to be written")
+
+    def look(self, table: looks.LookTable, found: looks.Contribution | looks.RobustnessCurve) -> None:
+        """As `RunWriter.contribution` and `RunWriter.robustness`."""
+        made = Looked(table, int(found.step), looks.body(found))
+        with self._lock:
+            if self.open:
+                self._next.looks.append(made)
+                del self._next.looks[:-MOST_EVENTS]
 
     def plan(self, steps: int, epochs: int) -> None:
         """As `RunWriter.progress`."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cggm_core.names import MetricKey
+from cggm_core.store.looks import Contribution, RobustnessCurve
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -199,6 +200,12 @@ class RunWriter(Protocol):
     ) -> None:  # fmt: skip
         """Record one array (numeric dtype; the caller does not change it afterwards)."""
 
+    def contribution(self, found: Contribution) -> None:
+        """Record what each modality contributed at a step."""
+
+    def robustness(self, curve: RobustnessCurve) -> None:
+        """Record how the value falls while one modality is damaged."""
+
     def progress(self, steps: int, epochs: int) -> None:
         """Say how many steps and epochs are planned in all."""
 
@@ -255,6 +262,12 @@ class RunReader(Protocol):
 
     def snapshots(self, *, kind: str = "", modality: str = "") -> tuple[Snapshot, ...]:
         """Stored arrays, by step and batch; empty filters take all."""
+
+    def contributions(self) -> tuple[Contribution, ...]:
+        """Contributions by step, superseded ones left out; none in a run that took none, or is older than they."""
+
+    def robustness(self) -> tuple[RobustnessCurve, ...]:
+        """Curves under damage, by step; none likewise."""
 
     def change_token(self) -> tuple[int, ...]:
         """Changes whenever anything may have changed; costs two file stats."""

@@ -191,6 +191,7 @@ class RunFile:
         for seq, said in enumerate(batch.events, run.events):
             connection.execute("INSERT INTO event VALUES (?,?,?,?,?)", schema.sealed(seq, *said))
         _write_snapshots(connection, batch, run)
+        _write_looks(connection, batch, run)
         run = run._replace(
             streams=run.streams + len(batch.streams),
             events=run.events + len(batch.events), snapshots=run.snapshots + len(batch.snapshots),
@@ -244,3 +245,13 @@ def _write_snapshots(connection: sqlite3.Connection, batch: Batch, run: RunRow) 
     for number, shot in enumerate(batch.snapshots, run.snapshots):
         head = (number, run.attempt, shot.step, shot.batch, shot.body, schema.payload_crc(shot.data))
         connection.execute("INSERT INTO snapshot VALUES (?,?,?,?,?,?,?,?)", (*schema.sealed(*head), shot.data))
+
+
+def _write_looks(connection: sqlite3.Connection, batch: Batch, run: RunRow) -> None:
+    for name in dict.fromkeys(look.table for look in batch.looks):
+        rows = tables.look_count(connection, name)
+        found = [look for look in batch.looks if look.table == name]
+        for seq, look in enumerate(found, rows):
+            fields = schema.sealed(seq, run.attempt, look.step, look.body)
+            connection.execute(f"INSERT INTO {name} VALUES (?,?,?,?,?)", fields)
+        connection.execute("REPLACE INTO tally VALUES (?,?,?)", schema.sealed(name, rows + len(found)))

@@ -18,7 +18,7 @@ from typing import Any
 from cggm_core.errors import DamagedRunError, SchemaTooNewError, StoreError
 
 APPLICATION_ID = 0x4347474D  # "CGGM"
-VERSION = 1
+VERSION = 2
 
 _FIRST = """
 CREATE TABLE run(id INTEGER PRIMARY KEY CHECK (id = 1), run_id TEXT NOT NULL, state TEXT NOT NULL,
@@ -43,8 +43,17 @@ CREATE TABLE snapshot(id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, step INT
     data BLOB NOT NULL);
 """
 
+# What looks at the probe set found; `tally` says how many rows there must be, so that a missing one is noticed.
+_LOOKS = """
+CREATE TABLE contribution(seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
+    body TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE robustness(seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
+    body TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE tally(name TEXT PRIMARY KEY, rows INTEGER NOT NULL, crc INTEGER NOT NULL);
+"""
+
 # Number n holds the script that makes a file of version n - 1 one of version n.
-MIGRATIONS: dict[int, str] = {1: _FIRST}
+MIGRATIONS: dict[int, str] = {1: _FIRST, 2: _LOOKS}
 
 
 def create(path: Path) -> None:
@@ -56,7 +65,7 @@ def create(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA page_size = 8192")
-        _migrate(connection, 0)
+        _migrate(connection, 0, VERSION)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     finally:
         connection.close()
@@ -81,7 +90,7 @@ def check_version(connection: sqlite3.Connection, run: str, *, may_write: bool =
     if version < 1:
         raise DamagedRunError(f"run {run}: run.db says format {version}, which never was")
     if version < VERSION and may_write:
-        _migrate(connection, version)
+        _migrate(connection, version, VERSION)
 
 
 def declared(version: int) -> frozenset[tuple[Any, ...]]:
@@ -95,7 +104,7 @@ def declared(version: int) -> frozenset[tuple[Any, ...]]:
         return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall())
 
 
-def _migrate(connection: sqlite3.Connection, version: int, target: int = VERSION) -> None:
+def _migrate(connection: sqlite3.Connection, version: int, target: int) -> None:
     for number in range(version + 1, target + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number}; COMMIT;")
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from cggm_core.errors import RunNotFoundError, StoreError
 from cggm_core.names import MetricKey
-from cggm_core.store import schema, standing, summaries, tables
+from cggm_core.store import looks, schema, standing, summaries, tables
 from cggm_core.store.downsample import downsampled
 from cggm_core.store.layout import CONFIG, DATABASE, MARKS, check_run_id, created_at, read_json_file, stat_key
+from cggm_core.store.looks import Contribution, RobustnessCurve
 from cggm_core.store.marks import read_marks
 from cggm_core.store.protocols import Attempt, Event, News, RunInfo, Series, Snapshot, State, Summary
 from cggm_core.store.query import Place, Query
@@ -155,6 +156,28 @@ class SqliteRunReader:
             return ()
         with self.reading() as connection:
             return tables.snapshots(connection, kind, modality, tables.run_row(connection).snapshots)
+
+    def contributions(self) -> tuple[Contribution, ...]:
+        """As `RunReader.contributions`.
+
+        Raises:
+            DamagedRunError: if one is missing or does not fit its checksum.
+        """
+        return looks.settled_contributions([looks.contribution(text) for text in self._looked("contribution")])
+
+    def robustness(self) -> tuple[RobustnessCurve, ...]:
+        """As `RunReader.robustness`.
+
+        Raises:
+            DamagedRunError: if one is missing or does not fit its checksum.
+        """
+        return looks.settled_curves([looks.robustness(text) for text in self._looked("robustness")])
+
+    def _looked(self, table: looks.LookTable) -> list[str]:
+        if not self._path.exists():
+            return []
+        with self.reading() as connection:
+            return [text for _, text in tables.looked(connection, table)]
 
     def change_token(self) -> tuple[int, ...]:
         """As `RunReader.change_token`; a writer that vanished counts as a change."""

@@ -21,6 +21,7 @@ from cggm_core.store import lifetimes
 from cggm_core.store.committer import Committer
 from cggm_core.store.layout import check_run_id
 from cggm_core.store.lock import WriterLock
+from cggm_core.store.looks import Contribution, RobustnessCurve
 from cggm_core.store.outbox import Outbox
 from cggm_core.store.protocols import Values
 from cggm_core.store.run_file import RunFile
@@ -116,6 +117,16 @@ class SqliteRunWriter:
         """
         if self._outbox.open:
             self._outbox.snapshot(step, batch, kind, modality, array, data or {})
+
+    def contribution(self, found: Contribution) -> None:
+        """As `RunWriter.contribution`."""
+        if self._outbox.open:
+            self._outbox.look("contribution", found)
+
+    def robustness(self, curve: RobustnessCurve) -> None:
+        """As `RunWriter.robustness`."""
+        if self._outbox.open:
+            self._outbox.look("robustness", curve)
 
     def progress(self, steps: int, epochs: int) -> None:
         """As `RunWriter.progress`."""

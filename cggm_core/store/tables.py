@@ -17,6 +17,7 @@ import numpy as np
 from cggm_core.errors import DamagedRunError
 from cggm_core.names import MetricKey
 from cggm_core.store import chunks, summaries
+from cggm_core.store.looks import LookTable
 from cggm_core.store.protocols import Attempt, Event, Snapshot
 from cggm_core.store.schema import checked
 
@@ -230,6 +231,36 @@ def snapshots(connection: sqlite3.Connection, kind: str, modality: str, recorded
     if seen != recorded:
         raise DamagedRunError(f"{recorded} snapshots were recorded, but {seen} are there")
     return tuple(_snapshot(connection, place, *places[place]) for place in sorted(places, key=lambda p: p[:2]))
+
+
+def look_count(connection: sqlite3.Connection, table: LookTable) -> int:
+    """Rows of a table of looks; 0 in a file from before there were any."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] < 2:
+        return 0
+    row = connection.execute("SELECT name, rows, crc FROM tally WHERE name = ?", (table,)).fetchone()
+    return int(checked(row, f"the tally of {table}")[1]) if row else 0
+
+
+def looked(connection: sqlite3.Connection, table: LookTable) -> list[tuple[int, str]]:
+    """Step and JSON of every look that later attempts did not supersede, in the order recorded.
+
+    Raises:
+        DamagedRunError: if one is missing or does not fit its checksum.
+    """
+    recorded = look_count(connection, table)
+    if recorded == 0 and connection.execute("PRAGMA user_version").fetchone()[0] < 2:
+        return []
+    cut, found, seen = hidden_from(attempts(connection)), [], 0
+    for row in connection.execute(f"SELECT seq, attempt, step, body, crc FROM {table} ORDER BY seq"):
+        seq, attempt, step, said = checked(row, f"{table} {row[0]}")
+        if seq != seen:
+            raise DamagedRunError(f"{table} {seen} is missing")
+        seen += 1
+        if step < cut[attempt]:
+            found.append((step, said))
+    if seen != recorded:
+        raise DamagedRunError(f"{recorded} rows of {table} were recorded, but {seen} are there")
+    return found
 
 
 def _snapshot(

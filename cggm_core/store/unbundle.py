@@ -197,6 +197,8 @@ def _check_run(folder: Path) -> None:
     reader.events()
     reader.attempts()
     reader.snapshots()
+    reader.contributions()
+    reader.robustness()
 
 
 def _check_tables(folder: Path) -> None:

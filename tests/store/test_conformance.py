@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from cggm_core.errors import StoreError, WriterConflictError
 from cggm_core.names import MetricKey
-from cggm_core.store import MemoryRun, create_run, open_reader, open_writer, run_folder
+from cggm_core.store import (
+    Contribution,
+    MemoryRun,
+    RobustnessCurve,
+    create_run,
+    open_reader,
+    open_writer,
+    run_folder,
+)
 from cggm_core.store.protocols import News, RunReader, RunWriter
 
 LOSS, SCORE, OTHER = MetricKey("loss"), MetricKey("score", "audio"), MetricKey("other")
@@ -94,6 +102,7 @@ def test_a_fresh_run_is_starting_and_empty(store: Store) -> None:
     assert info.name == "a run"
     assert info.config["method"] == "joint"
     assert reader.keys() == reader.events() == reader.attempts() == reader.snapshots() == ()
+    assert reader.contributions() == reader.robustness() == ()
     assert reader.series([LOSS])[LOSS].total == 0
     news = reader.news()
     assert (dict(news.series), news.events, news.restart) == ({}, (), False)
@@ -518,3 +527,44 @@ def test_what_was_read_does_not_change(store: Store) -> None:
     assert series.value.tolist() == [1.0]
     with pytest.raises(ValueError, match="read-only"):
         series.value[0] = 3.0
+
+
+def looked(step: int, shift: float = 0.0) -> Contribution:
+    return Contribution(
+        step, step // 10, ("audio", "text"), "accuracy", 40, True, 0.8, math.nan, (0.1 + shift, 1 / 3), (0.5, 0.7),
+        (0.3, 0.5), ((1e-3, -math.inf), (-1e-17, 2e-3)), preferred=(3, 4, 33), subsets={0: math.nan, 3: 0.8},
+    )  # fmt: skip
+
+
+def curve(step: int, modality: str, kind: str = "noise") -> RobustnessCurve:
+    return RobustnessCurve(step, 0, kind, modality, "skill", (0.0, 0.5), (0.1, -2.5), (0.01, 0.02), 40)  # type: ignore[arg-type]
+
+
+def test_looks_come_back_exactly_and_in_order(store: Store) -> None:
+    writer = store.writer()
+    for found in (looked(20), looked(10), looked(10, 0.5)):
+        writer.contribution(found)
+    shapes = (curve(20, "text"), curve(20, "audio"), curve(20, "text", "removal"), curve(5, "text"))
+    for shape in shapes:
+        writer.robustness(shape)
+    assert writer.flush()
+    for reader in (store.reader(), store.reader()):
+        assert [repr(c) for c in reader.contributions()] == [repr(looked(10, 0.5)), repr(looked(20))]
+        assert reader.robustness() == (shapes[3], shapes[2], shapes[0], shapes[1])
+        writer.finish("finished")
+
+
+def test_a_resume_supersedes_looks_from_its_first_step_on(store: Store) -> None:
+    writer = store.writer()
+    for step in (9, 19, 29):
+        writer.contribution(looked(step))
+        writer.robustness(curve(step, "text"))
+    writer.finish("stopped")
+    again = store.writer(resume_at=20)
+    again.contribution(looked(39))
+    assert again.flush()
+    assert [c.step for c in store.reader().contributions()] == [9, 19, 39]
+    assert [c.step for c in store.reader().robustness()] == [9, 19]
+    again.finish("finished")
+    again.contribution(looked(49))
+    assert len(store.reader().contributions()) == 3

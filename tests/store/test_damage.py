@@ -13,7 +13,7 @@ import pytest
 
 from cggm_core.errors import DamagedRunError, SchemaTooNewError, StoreError
 from cggm_core.names import MetricKey
-from cggm_core.store import Catalogue, create_run, open_reader, open_writer, run_folder, schema
+from cggm_core.store import Catalogue, Contribution, create_run, open_reader, open_writer, run_folder, schema
 from tests.store import processes
 
 LOSS, SCORE = MetricKey("loss"), MetricKey("score", "audio")
@@ -204,14 +204,14 @@ def test_another_program_s_database_is_no_run(sealed: Path, tmp_path: Path) -> N
 
 def test_an_older_file_is_migrated_by_the_writer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_writer(folder).finish("stopped")
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setitem(schema.MIGRATIONS, 2, "CREATE TABLE added(x);")
+    monkeypatch.setattr(schema, "VERSION", 3)
+    monkeypatch.setitem(schema.MIGRATIONS, 3, "CREATE TABLE added(x);")
     assert open_reader(folder).info().damaged == ""
     open_writer(folder).finish("finished")
     assert open_reader(folder).info().damaged == ""
     connection = sqlite3.connect(folder / "run.db")
     assert connection.execute("SELECT count(*) FROM added").fetchone() == (0,)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
 
 
@@ -223,3 +223,40 @@ def test_resuming_a_damaged_run_is_refused(sealed: Path, tmp_path: Path) -> None
         open_writer(folder, resume_at=10)
     with pytest.raises(StoreError, match=folder.name):  # and the lock was let go
         open_writer(folder, resume_at=10)
+
+
+def with_looks(folder: Path) -> None:
+    writer = open_writer(folder)
+    for step in range(3):
+        writer.contribution(Contribution(step, 0, ("a", "b"), "accuracy", 9, True, 1.0, 0.0, (), (), (0.5, 0.5), ()))
+    writer.finish("finished")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM contribution WHERE seq = 1",
+        "DELETE FROM contribution WHERE seq = 2",
+        "UPDATE contribution SET body = replace(body, '0.5', '0.6')",
+        "UPDATE tally SET rows = 2",
+    ],
+)
+def test_a_changed_or_missing_look_is_noticed(folder: Path, statement: str) -> None:
+    with_looks(folder)
+    assert len(open_reader(folder).contributions()) == 3
+    connection = sqlite3.connect(folder / "run.db")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    with pytest.raises(DamagedRunError, match=folder.name):
+        open_reader(folder).contributions()
+
+
+def test_a_file_from_before_looks_is_read_and_goes_on_with_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "VERSION", 1)
+    open_writer(folder).finish("stopped")
+    monkeypatch.undo()
+    assert open_reader(folder).info().damaged == ""
+    assert open_reader(folder).contributions() == open_reader(folder).robustness() == ()
+    with_looks(folder)
+    assert len(open_reader(folder).contributions()) == 3

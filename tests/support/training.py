@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from cggm_core.engine.worker import build_data
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import DataBundle, ModalitySpec, Split, TaskSpec
 from cggm_core.protocols.model import MultimodalModel, UnimodalClassifier
+from cggm_core.store import Contribution, RobustnessCurve
 
 
 def tiny_config(method: str = "joint", modalities: int = 3, **given: Any) -> RunConfig:
@@ -64,6 +65,8 @@ class Rows:
     def __init__(self) -> None:
         self.steps: dict[int, dict[MetricKey, float]] = {}
         self.epochs: dict[int, dict[MetricKey, float]] = {}
+        self.contributions: list[Contribution] = []
+        self.curves: list[RobustnessCurve] = []
 
     def step(
         self,
@@ -77,6 +80,10 @@ class Rows:
 
     def epoch(self, step: int, epoch: int, values: Mapping[MetricKey, float]) -> None:
         self.epochs[epoch] = dict(values)
+
+    def look(self, found: Contribution, curves: Sequence[RobustnessCurve] = ()) -> None:
+        self.contributions.append(found)
+        self.curves += curves
 
 
 def trained(config: RunConfig, **parts: bool) -> tuple[Trainer, Rows]:

@@ -1,0 +1,58 @@
+"""When a run looks at its probe set: after each epoch at a small part, at the end and on demand at a larger one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from cggm_core.config import Training
+from cggm_core.engine.devices import Precision
+from cggm_core.engine.probe import Probe
+from cggm_core.engine.recorder import Recorder
+from cggm_core.protocols.data import Split
+from cggm_core.protocols.model import MultimodalModel
+from cggm_core.protocols.task import Task
+
+# Samples of a look after each epoch, and of a full look; fewer of masks, where each sample is a picture of answers.
+EPOCH_SAMPLES, FULL_SAMPLES = 256, 2048
+EPOCH_MASKS, FULL_MASKS = 32, 256
+
+
+class Looks:
+    """The looks that the setting `contributions` asks for.
+
+    Args:
+        model, predict, task, split, batch, device, precision: as `Probe` takes them.
+        settings: `contributions` and `epochs`.
+    """
+
+    def __init__(
+        self, model: MultimodalModel, predict: Callable[[Mapping[str, Tensor]], Tensor], task: Task, split: Split,
+        batch: int, device: torch.device, precision: Precision, settings: Training,
+    ) -> None:  # fmt: skip
+        masks = task.spec.name == "segmentation"
+        self._short, self._full = (
+            Probe(model, predict, task, split, samples, batch, device, precision)
+            for samples in ((EPOCH_MASKS, FULL_MASKS) if masks else (EPOCH_SAMPLES, FULL_SAMPLES))
+        )
+        self._when, self._epochs = settings.contributions, settings.epochs
+
+    def after_epoch(self, recorder: Recorder, step: int, epoch: int) -> None:
+        """Look as the settings say.
+
+        Args:
+            recorder: takes what is found.
+            step: last optimiser step taken.
+            epoch: the one that ended, from 0.
+        """
+        if self._when != "off" and epoch + 1 == self._epochs:
+            self.full(recorder, step, epoch)
+        elif self._when == "epoch":
+            recorder.look(self._short.contribution(step, epoch))
+
+    def full(self, recorder: Recorder, step: int, epoch: int) -> None:
+        """Look at the larger part, with permutations and curves under damage."""
+        found = self._full.contribution(step, epoch, permute=True)
+        recorder.look(found, self._full.robustness(step, epoch))

@@ -1,0 +1,141 @@
+"""What a look at the probe set found: contributions at an epoch's end, and curves under damage to one modality.
+
+Each is one row of a table of its own: JSON with a checksum. They are few and small, and no list ever reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from cggm_core.errors import DamagedRunError
+
+CurveKind = Literal["removal", "permutation", "noise"]
+LookTable = Literal["contribution", "robustness"]
+_KINDS: tuple[CurveKind, ...] = get_args(CurveKind)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """Which modality carried the fused prediction, after one epoch, on a fixed set of validation samples.
+
+    Attributes:
+        step: last optimiser step before the look.
+        epoch: pass it ended, from 0.
+        modalities: in model order; every tuple below has this order.
+        value: what v is: accuracy, skill or Dice.
+        samples: of the probe set.
+        exact: whether Shapley values come from every subset, not from sampled orders.
+        everyone, nobody: v with all modalities and with none.
+        alone, without: v with one modality only, and with all but that one.
+        shapley: contribution of each; they sum to `everyone - nobody`.
+        covariance: of `shapley` over resampled probe samples (and sampled orders), row by row.
+        alone_error, without_error, everyone_error: standard errors over resampled probe samples.
+        removal_error: of `everyone - without`, whose samples are the same and so vary together.
+        permuted: v with one modality taken from other samples, mean over permutations; empty where not measured.
+        permuted_error: standard error of `everyone - permuted`.
+        preferred: samples to which each modality contributes most, and at the end those that nobody leads.
+        fused_best, alone_best: samples whose value is best with all modalities, and best with one alone.
+        masking: how a modality was taken away.
+        subsets: v of every subset evaluated, by bit mask (bit i is modality i).
+    """
+
+    step: int
+    epoch: int
+    modalities: tuple[str, ...]
+    value: str
+    samples: int
+    exact: bool
+    everyone: float
+    nobody: float
+    alone: tuple[float, ...]
+    without: tuple[float, ...]
+    shapley: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+    everyone_error: float = 0.0
+    alone_error: tuple[float, ...] = ()
+    without_error: tuple[float, ...] = ()
+    removal_error: tuple[float, ...] = ()
+    permuted: tuple[float, ...] = ()
+    permuted_error: tuple[float, ...] = ()
+    preferred: tuple[int, ...] = ()
+    fused_best: int = 0
+    alone_best: int = 0
+    masking: str = "zero features"
+    subsets: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RobustnessCurve:
+    """How the value falls while one modality is damaged more and more, the others left alone.
+
+    Attributes:
+        step, epoch: when.
+        kind: removal (share of samples that lack the modality), permutation (share of samples that have another
+            sample's), noise (standard deviation added to standardised inputs).
+        modality: which one.
+        value_name: what the value is: accuracy, skill or Dice.
+        level: ascending from 0, which is no damage.
+        value: at each level.
+        error: standard error over resampled probe samples.
+        samples: of the probe set.
+    """
+
+    step: int
+    epoch: int
+    kind: CurveKind
+    modality: str
+    value_name: str
+    level: tuple[float, ...]
+    value: tuple[float, ...]
+    error: tuple[float, ...]
+    samples: int
+
+
+def body(look: Contribution | RobustnessCurve) -> str:
+    """The look as JSON, floats exact, NaN and infinities included."""
+    return json.dumps(asdict(look))
+
+
+def contribution(text: str) -> Contribution:
+    """Inverse of `body`.
+
+    Raises:
+        DamagedRunError: if it is not one.
+    """
+    found = _fields(text, Contribution)
+    found["subsets"] = {int(mask): value for mask, value in found.get("subsets", {}).items()}
+    return Contribution(**found)
+
+
+def robustness(text: str) -> RobustnessCurve:
+    """Inverse of `body`.
+
+    Raises:
+        DamagedRunError: if it is not one.
+    """
+    return RobustnessCurve(**_fields(text, RobustnessCurve))
+
+
+def settled_contributions(recorded: Sequence[Contribution]) -> tuple[Contribution, ...]:
+    """By step; of equal steps the one recorded last."""
+    return tuple(sorted({look.step: look for look in recorded}.values(), key=lambda look: look.step))
+
+
+def settled_curves(recorded: Sequence[RobustnessCurve]) -> tuple[RobustnessCurve, ...]:
+    """By step, kind and the order recorded; of equal places the one recorded last."""
+    places = {(curve.step, curve.kind, curve.modality): curve for curve in recorded}
+    return tuple(sorted(places.values(), key=lambda curve: (curve.step, _KINDS.index(curve.kind))))
+
+
+def _fields(text: str, kind: type[Any]) -> dict[str, Any]:
+    said = json.loads(text)
+    if not isinstance(said, dict) or not set(said) <= set(kind.__dataclass_fields__):
+        raise DamagedRunError(f"a {kind.__name__} of the run holds fields that it does not have")
+    return {name: _frozen(value) for name, value in said.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
