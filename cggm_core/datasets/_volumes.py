@@ -42,8 +42,13 @@ def find_cases(folder: Path) -> list[Case]:
         DataError: for none, for a contrast that is missing, or two files of one.
     """
     found: dict[tuple[str, str], dict[str, Path]] = {}
-    for above, below, names in os.walk(folder):
+    entered: set[str] = set()  # cases are often links to another disk, and a link may lead back
+    for above, below, names in os.walk(folder, followlinks=True):
         below[:] = sorted(name for name in below if not name.startswith("."))
+        if (real := os.path.realpath(above)) in entered:
+            below.clear()
+            continue
+        entered.add(real)
         for name in sorted(names):
             if (parts := _parts(name)) is None:
                 continue

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from cggm_core.launch import absolute
 from cggm_core.launch.worker import worker_environment
 
 CHECK_SECONDS = 180.0
+_FILES_STAMPED = 20_000
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,20 @@ def check(config: RunConfig) -> Verdict:
                 "give the path of a data file or folder on this computer"
             )
         stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if os.path.isdir(decides.dataset):
+            stamp += _stamp_of_folder(decides.dataset)
     return _checked(decides.to_json(), stamp)
+
+
+def _stamp_of_folder(path: str) -> tuple[int, ...]:
+    """Count, size and latest change of the files below, of the first that are met: a folder may hold thousands."""
+    files = (os.path.join(above, name) for above, _, names in os.walk(path, followlinks=False) for name in names)
+    count = size = latest = 0
+    for file in islice(files, _FILES_STAMPED):
+        with suppress(OSError):
+            held = os.stat(file)
+            count, size, latest = count + 1, size + held.st_size, max(latest, held.st_mtime_ns)
+    return count, size, latest
 
 
 @st.cache_data(max_entries=64, show_spinner="Checking data and settings in a process of its own")

@@ -1,11 +1,13 @@
 """Folders of BraTS volumes: slices cut once and read from disk; one sentence for what is wrong, and nothing left."""
 
+import errno
 import gzip
 import json
 import os
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel
@@ -315,6 +317,39 @@ def test_other_faults(tmp_path: Path, brats: Path, monkeypatch) -> None:
     monkeypatch.setenv("CGGM_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot be kept in .*name another folder in CGGM_CACHE"):
         open_path(brats, {})
+
+
+def test_a_full_disk_leaves_nothing_half_made(brats: Path, cache: Path, monkeypatch) -> None:
+    written = []
+
+    def full(path: Path, values: np.ndarray) -> bytes:
+        written.append(path)
+        if len(written) > 7:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_slices, "_append", full)
+        with pytest.raises(DataError, match=r"cannot be kept in .* \(No space left on device\); make room there"):
+            open_path(brats, {})
+    assert not [p for p in cache.rglob("*") if p.is_file() or p.suffix == ".part"]
+    assert len(open_path(brats, {}).splits["train"]) == 15
+
+
+def test_several_who_cut_at_once_end_with_one_whole_set(brats: Path, cache: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: open_path(brats, {}).fingerprint, range(4)))
+    assert len(set(made)) == 1
+    assert len(list((cache / "slices").iterdir())) == 1
+
+
+def test_cases_may_be_links_and_a_link_that_leads_back_is_no_trap(tmp_path: Path, brats: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for case in brats.glob("BraTS2021_*"):
+        (linked / case.name).symlink_to(case)
+    (linked / "back").symlink_to(linked)
+    assert open_path(linked, {}).fingerprint == open_path(brats, {}).fingerprint
 
 
 def test_check_tells_what_a_folder_holds(brats: Path, capsys) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cggm_core import cli
 from cggm_core.datasets import _safe_pickle
 from cggm_core.datasets._safe_pickle import load_pickle
 from cggm_core.errors import CggmError, DataError
@@ -296,11 +297,26 @@ def test_every_other_type_is_refused(put) -> None:
 def test_a_file_cut_or_changed_anywhere_never_gives_another_error(put) -> None:
     whole = pickle.dumps({"train": {k: v for k, v in PLAIN.items() if k != "frozen"}}, 4)
     random = np.random.default_rng(0)
-    for cut in range(0, len(whole), 7):
+    for cut in range(0, len(whole), 17):
         with pytest.raises(DataError):
             load_pickle(put(whole[:cut]), "mine.pkl")
-    for _ in range(2000):
+    for _ in range(500):
         broken = bytearray(whole)
         broken[random.integers(len(whole))] = random.integers(256)
         with contextlib.suppress(DataError):
             load_pickle(put(bytes(broken)), "mine.pkl")
+
+
+@pytest.mark.parametrize("name", ["mine.pkl", "mine.pickle", "mine.p", "mine.npz", "food/train.pkl"])
+def test_no_command_runs_a_pickle_whatever_it_is_called(tmp_path: Path, runs_root: Path, name: str, capsys) -> None:
+    path, canary = tmp_path / name, tmp_path / "canary"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pickle.dumps({"train": Runs(canary, "system")}, 4))
+    data = str(path.parent if "/" in name else path)
+    for command in (["check"], ["train", "--runs", str(runs_root)]):
+        assert cli.main([*command, "--dataset", data]) == 2
+        said = capsys.readouterr()
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
+    assert not canary.exists()
+    assert [name for name in os.listdir(runs_root) if name != ".catalogue.db"] == []
