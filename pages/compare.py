@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,9 @@ import streamlit as st
 
 from cggm_core import names
 from cggm_core.analysis import comparison
+from cggm_core.analysis.scores import Members, finished, key_label, reading, score_table
 from cggm_core.analysis.series import Axis, FloatArray, axis_values, smoothed
-from cggm_core.analysis.tables import Cell, Column, ScoreTable, guarded, to_csv, to_latex
+from cggm_core.analysis.tables import ScoreTable, guarded, to_csv, to_latex
 from cggm_core.cards import PageCard
 from cggm_core.figures.comparison import SPREADS, Group, compared
 from cggm_core.names import MetricKey
@@ -36,7 +37,6 @@ HALF_LIVES = (0, 2, 5, 10, 20, 50, 100, 200, 500)
 PLACES = 1000
 HEIGHT = 420
 FIRST_METRICS = ("val_score", "score", "unimodal_score", "balance_coefficient", "gradient_norm")
-Members = Mapping[str, tuple[RunInfo, ...]]
 
 
 def main() -> None:
@@ -97,13 +97,7 @@ def metric_picker(infos: Sequence[RunInfo]) -> MetricKey | None:
         return None
     rank = {name: place for place, name in enumerate(FIRST_METRICS)}
     keys = sorted(found, key=lambda k: (rank.get(k.metric, len(rank)), k.metric, k.modality))
-    return st.selectbox("Curve", keys, key="compare.metric", width=320, format_func=key_label)
-
-
-def key_label(key: MetricKey) -> str:
-    """A series in words, as inert text."""
-    words = names.metric(key.metric).label
-    return plain(f"{words}: {key.modality}" if key.modality else words, 80)
+    return st.selectbox("Curve", keys, key="compare.metric", width=320, format_func=lambda k: plain(key_label(k), 80))
 
 
 def curves(by_name: Members, key: MetricKey) -> None:
@@ -159,11 +153,11 @@ def recorded(run_id: str, token: tuple[int, ...], key: MetricKey) -> tuple[np.nd
 
 def scores(by_name: Members) -> None:
     """Final scores with spread and paired differences, and their downloads."""
-    finished = {name: tuple(r for r in runs if r.state == "finished") for name, runs in by_name.items()}
-    table = score_table(finished)
+    done = finished(by_name)
+    table = score_table(done)
     with st.container(border=True):
         st.markdown("**Final scores**")
-        waiting = sum(len(runs) for runs in by_name.values()) - sum(len(runs) for runs in finished.values())
+        waiting = sum(len(runs) for runs in by_name.values()) - sum(len(runs) for runs in done.values())
         if waiting:
             st.caption(f"{waiting} runs have not finished and are not in this table.")
         if not table.columns:
@@ -172,7 +166,7 @@ def scores(by_name: Members) -> None:
         st.dataframe(score_frame(table), hide_index=True, key="compare.scores", column_config=_NUMBERS,
                      placeholder="", height=min(600, 37 + 35 * sum(map(len, table.rows.values()))),
                      alt="Final scores by configuration")  # fmt: skip
-        st.caption(verdict(table))
+        st.caption(reading(table))
         with st.container(horizontal=True):
             st.download_button("LaTeX", to_latex(table), "cggm-scores.tex", "text/x-tex", on_click="ignore",
                                icon=":material/download:", key="compare.latex")  # fmt: skip
@@ -180,75 +174,27 @@ def scores(by_name: Members) -> None:
                                icon=":material/download:", key="compare.csv")  # fmt: skip
 
 
-_FORMAT = {"mean": "%.4f", "std": "%.4f", "difference": "%+.4f", "p": "%.3g"}
+_FORMAT = {"mean": "%.4f", "std": "%.4f", "difference": "%+.4f", "p": "%.3g", "p (Holm)": "%.3g"}
 _NUMBERS = {name: st.column_config.NumberColumn(name, format=form) for name, form in _FORMAT.items()}
-
-
-def score_table(by_name: Members) -> ScoreTable:
-    """Newest validation and test values of finished runs, against the first configuration."""
-    baseline = next(iter(by_name))
-    found = dict.fromkeys(key for runs in by_name.values() for info in runs for key in info.summary
-                          if key.metric.removeprefix("val_").removeprefix("test_") in ("score", "unimodal_score")
-                          and key.metric.startswith(("val_", "test_")))  # fmt: skip
-    keys = sorted(found, key=lambda k: (k.metric.startswith("val_"), bool(k.modality)))
-    columns = tuple(Column(str(key), key_label(key), names.metric(key.metric).direction) for key in keys)
-    rows = {}
-    for name, runs in by_name.items():
-        cells = []
-        for key in keys:
-            own, pinned = values(runs, key), values(by_name[baseline], key)
-            # Two runs of one seed count once each in the mean, but a pair needs one run a seed.
-            pair = None if name == baseline else comparison.paired(own, pinned)
-            cells.append(
-                Cell(comparison.sample([info.summary[key].last for info in runs if key in info.summary]), pair)
-            )
-        rows[name] = tuple(cells)
-    return ScoreTable(columns, rows, baseline)
-
-
-def values(runs: Sequence[RunInfo], key: MetricKey) -> dict[int, float]:
-    """Newest value by seed; of several runs of one seed the newest run's."""
-    return {comparison.seed_of(info): info.summary[key].last for info in runs if key in info.summary}
 
 
 def score_frame(table: ScoreTable) -> pd.DataFrame:
     """The table as shown: a row for every number of every configuration."""
-    rows = []
+    rows, adjusted = [], table.adjusted()
     for number, column in enumerate(table.columns):
         best = table.best(number)
         for name, cells in table.rows.items():
             sample, pair = cells[number].sample, cells[number].paired
             interval = f"{pair.low:+.4f} to {pair.high:+.4f}" if pair and math.isfinite(pair.low) else ""
             rows.append({
-                "score": column.label, "configuration": plain(name, 80), "n": sample.n, "mean": sample.mean,
+                "score": plain(column.label, 80), "configuration": plain(name, 80), "n": sample.n, "mean": sample.mean,
                 "std": sample.std if sample.n > 1 else None, "best mean": "✓" if best == name else "",
                 "difference": pair.mean if pair and pair.n else None, "95 % interval": interval,
                 "p": pair.p if pair and math.isfinite(pair.p) else None,
+                "p (Holm)": adjusted[name, number] if pair and math.isfinite(pair.p) else None,
                 "test": pair.test if pair else "baseline",
             })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def verdict(table: ScoreTable) -> str:
-    """What the number of seeds allows to say."""
-    pairs = [cell.paired for cells in table.rows.values() for cell in cells if cell.paired]
-    text = (
-        "Mean and standard deviation over seeds, at the end of training; the difference is to the baseline, seed "
-        "by seed."
-    )
-    if not pairs:
-        return f"{text} There is one configuration, so there is nothing to compare it with."
-    most = max(pair.n for pair in pairs)
-    if most < 2:
-        return f"{text} Fewer than two seeds in common: no interval and no test is possible. Add seeds."
-    smallest = 2 / 2**most
-    if smallest > 0.05:
-        return (
-            f"{text} With {most} pairs the smallest p the exact test can give is {smallest:.3g}, so no difference "
-            "can reach 0.05: read the interval, and add seeds (six suffice) before calling one better."
-        )
-    several = len({column.key for column in table.columns}) * (len(table.rows) - 1)
-    return f"{text} {several} comparisons are made at once; a single small p among many is weak evidence."
 
 
 def settings(by_name: Members) -> None:

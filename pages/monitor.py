@@ -11,10 +11,9 @@ import streamlit as st
 from cggm_core.analysis.series import Axis
 from cggm_core.cards import PageCard
 from cggm_core.figures import dynamics
-from cggm_core.figures.view import RunView
+from cggm_core.figures.live import LiveRun
 from cggm_core.store import ENDED, LOG, Event, RunInfo
 from cggm_core.ui import controls, session
-from cggm_core.ui.live import LiveRun
 from cggm_core.ui.panels import PANEL_HEIGHT, figure_card
 from cggm_core.ui.pickers import pick_run
 from cggm_core.ui.safe import md, plain, sentences
@@ -193,17 +192,7 @@ def view_settings(live: LiveRun) -> Axis:
 
 def draw(live: LiveRun, axis: Axis) -> int:
     """All figures, two beside each other; the bytes sent."""
-    view = RunView(
-        live.curves(),
-        live.modalities(),
-        axis,
-        live.steps_per_epoch(),
-        live.half_life,
-        live.events,
-        live.chance(),
-        live.score_label(),
-    )
-    specs = dynamics.run_figures(view)
+    specs = dynamics.run_figures(live.view(axis))
     link = f"{live.reader.run_id}:{axis}"
     sent = 0
     for start in range(0, len(specs), 2):

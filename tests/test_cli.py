@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,24 @@ def test_runs_travel_as_one_archive(trained, tmp_path: Path, capsys) -> None:
     assert "nothing was changed" in capsys.readouterr().err
     assert cli.main(["export", run_id, "--to", "archive", "--out", "-", "--runs", str(root)]) == 2
     assert cli.main(["export", run_id, run_id, "--out", str(tmp_path / "x.csv"), "--runs", str(root)]) == 2
+
+
+def test_compare_and_report_of_one_run(trained, tmp_path: Path, capsys) -> None:
+    root, run_id, _ = trained
+    assert cli.main(["compare", run_id, "--json", "--runs", str(root)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["baseline"].startswith("cggm paper")
+    assert {row["metric"] for row in told["rows"]} >= {"val_score", "test_score"}
+    assert cli.main(["compare", run_id, "--to", "latex", "--runs", str(root)]) == 0
+    assert "\\toprule" in capsys.readouterr().out
+    assert cli.main(["compare", run_id, "--runs", str(root)]) == 0
+    assert "nothing to compare it with" in capsys.readouterr().out
+    assert cli.main(["compare", run_id, "--baseline", "none such", "--runs", str(root)]) == 2
+    assert "there are: cggm paper" in capsys.readouterr().err
+    out = tmp_path / "report.zip"
+    assert cli.main(["export", run_id, "--to", "report", "--out", str(out), "--runs", str(root)]) == 0
+    with zipfile.ZipFile(out) as held:
+        assert {"index.html", "tables/scores.tex", f"configurations/{run_id}.json"} <= set(held.namelist())
 
 
 def test_output_into_a_closed_pipe_is_no_fault(trained) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cggm_core._commands.finding import catalogue
 from cggm_core.errors import ConfigError
@@ -22,7 +23,7 @@ def add(listed: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", metavar="RUN", nargs="+", help="its id, or an unambiguous beginning of it")
     parser.add_argument(
         "--to",
-        choices=("csv", "archive"),
+        choices=("csv", "archive", "report"),
         default="csv",
         help="csv: one run's step,epoch,metric,modality,value; archive: runs whole, for import",
     )
@@ -37,6 +38,8 @@ def run(given: argparse.Namespace) -> int:
     found = [runs.find(run_id).id for run_id in given.ids]
     if given.to == "archive":
         return _pack(runs, found, given)
+    if given.to == "report":
+        return _report(runs, found, given)
     if len(found) > 1:
         raise ConfigError(f"csv holds one run, found {len(found)}; name one, or take --to archive")
     reader = runs.reader(found[0])
@@ -66,6 +69,20 @@ def _pack(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) -> i
     return 0
 
 
+def _report(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) -> int:
+    if given.out == "-":
+        raise ConfigError("a report is written to a file; name one with --out")
+    path = Path(given.out)
+    _check_place(path, given.force)
+    from cggm_core.figures.report import write_report  # matplotlib: half a second that other exports do not pay
+
+    read = [(runs.find(run_id), runs.reader(run_id)) for run_id in dict.fromkeys(found)]
+    with _whole(path) as file:
+        count = write_report(read, file)
+    print(f"{count} figures of {len(read)} {'run' if len(read) == 1 else 'runs'} in {path}")
+    return 0
+
+
 def _check_place(path: Path, force: bool) -> None:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name a file in it")
@@ -77,17 +94,23 @@ def _check_place(path: Path, force: bool) -> None:
 
 def _write(reader: SqliteRunReader, path: Path, force: bool) -> int:
     _check_place(path, force)
+    with _whole(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        return write_csv(reader, text)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its place only when all of it was written."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
-            count = write_csv(reader, file)
+        with open(handle, "wb") as file:
+            yield file
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-    return count
 
 
 def _umask() -> int:

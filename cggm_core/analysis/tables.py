@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cggm_core.analysis.comparison import Paired, Sample
+from cggm_core.analysis.comparison import Paired, Sample, holm
 from cggm_core.names import Direction
 
 _LATEX = {
@@ -72,6 +72,13 @@ class ScoreTable:
         }
         return max(known, key=lambda name: known[name]) if len(known) > 1 else None
 
+    def adjusted(self) -> dict[tuple[str, int], float]:
+        """P of every difference in the table, by configuration and column, adjusted by Holm for all of them."""
+        places = [(name, number, cell.paired) for name, cells in self.rows.items() for number, cell in enumerate(cells)]
+        tested = [(name, number, pair.p) for name, number, pair in places if pair is not None]
+        adjusted = holm([p for _, _, p in tested])
+        return {(name, number): p for (name, number, _), p in zip(tested, adjusted, strict=True)}
+
 
 def spread_text(sample: Sample, digits: int = 3) -> str:
     """Mean and standard deviation: "0.912 ± 0.004"; the mean alone for one seed; a dash for none."""
@@ -108,6 +115,32 @@ def to_latex(table: ScoreTable, *, caption: str = "", digits: int = 3) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
+def settings_latex(apart: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> str:
+    """Settings in which configurations differ, one line each, as a booktabs table.
+
+    Args:
+        apart: setting to value by configuration, as `comparison.differences` gives it.
+        names: of the configurations, in the order of the columns.
+    """
+    heads = " & ".join(latex_escaped(name) for name in names)
+    lines = [r"\begin{table}[t]", r"\centering", rf"\begin{{tabular}}{{l{'c' * len(names)}}}", r"\toprule",
+             rf"Setting & {heads} \\", r"\midrule"]  # fmt: skip
+    for key, one in apart.items():
+        cells = (latex_escaped(str(one[name])[:80]) if name in one else "--" for name in names)
+        lines.append(rf"{latex_escaped(key)} & {' & '.join(cells)} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def settings_csv(apart: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> str:
+    """The same as CSV; text that could be a formula gets an apostrophe."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["setting", *map(guarded, names)])
+    for key, one in apart.items():
+        writer.writerow([guarded(key), *(guarded(str(one.get(name, ""))) for name in names)])
+    return file.getvalue()
+
+
 def _latex_cell(table: ScoreTable, name: str, number: int, cell: Cell, digits: int) -> str:
     text = latex_escaped(spread_text(cell.sample, digits))
     return rf"\textbf{{{text}}}" if table.best(number) == name else text
@@ -116,15 +149,18 @@ def _latex_cell(table: ScoreTable, name: str, number: int, cell: Cell, digits: i
 def to_csv(table: ScoreTable) -> str:
     """One line a configuration and number, every digit; text that could be a formula gets an apostrophe."""
     rows: list[Sequence[object]] = []
+    adjusted = table.adjusted()
     for name, cells in table.rows.items():
-        for column, cell in zip(table.columns, cells, strict=True):
+        for number, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
             s, p = cell.sample, cell.paired
-            against = [p.n, p.mean, p.low, p.high, p.p, p.test] if p else ["", "", "", "", "", "baseline"]
+            against: list[object] = ["", "", "", "", "", "", "baseline"]
+            if p is not None:
+                against = [p.n, p.mean, p.low, p.high, p.p, adjusted[name, number], p.test]
             rows.append([guarded(name), guarded(column.key), s.n, s.mean, s.std, s.low, s.high, *against])
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["configuration", "metric", "n", "mean", "std", "ci95_low", "ci95_high", "pairs", "difference",
-                     "difference_ci95_low", "difference_ci95_high", "p", "test"])  # fmt: skip
+                     "difference_ci95_low", "difference_ci95_high", "p", "p_holm", "test"])  # fmt: skip
     writer.writerows(rows)
     return file.getvalue()
 

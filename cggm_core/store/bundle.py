@@ -82,7 +82,7 @@ def _add(archive: zipfile.ZipFile, folder: Path, place: Path) -> dict[str, Any]:
     made = place / run_id
     made.mkdir()
     copy_database(folder, made / DATABASE)
-    (made / CONFIG).write_text(json.dumps(_scrubbed(_json(folder / CONFIG)), indent=2), "utf-8")
+    (made / CONFIG).write_text(json.dumps(scrubbed(_json(folder / CONFIG)), indent=2), "utf-8")
     if (folder / MARKS).is_file():
         (made / MARKS).write_text(json.dumps(_json(folder / MARKS), indent=2), "utf-8")
     with contextlib.closing(open_reader(made)) as reader:
@@ -124,19 +124,20 @@ def _forget_writer(made: sqlite3.Connection) -> None:
         for life in tables.attempts(made)[-1:]:
             fields = (life.number, life.first_step, life.started_at, life.ended or "stopped")
             made.execute("REPLACE INTO attempt VALUES (?,?,?,?,?)", schema.sealed(*fields))
-    write_run(made, run._replace(owner="", reason=json.dumps(_scrubbed(json.loads(run.reason)))))
+    write_run(made, run._replace(owner="", reason=json.dumps(scrubbed(json.loads(run.reason)))))
     for seq, step, seconds, body, crc in made.execute("SELECT * FROM event ORDER BY seq").fetchall():
         schema.checked((seq, step, seconds, body, crc), f"event {seq}")
-        clean = json.dumps(_scrubbed(json.loads(body)))
+        clean = json.dumps(scrubbed(json.loads(body)))
         made.execute("REPLACE INTO event VALUES (?,?,?,?,?)", schema.sealed(seq, step, seconds, clean))
 
 
-def _scrubbed(value: Any) -> Any:
+def scrubbed(value: Any) -> Any:
+    """A JSON value with `without_folders` applied to every text in it, keys apart."""
     if isinstance(value, str):
         return without_folders(value)
     if isinstance(value, dict):
-        return {key: _scrubbed(one) for key, one in value.items()}
-    return [_scrubbed(one) for one in value] if isinstance(value, list) else value
+        return {key: scrubbed(one) for key, one in value.items()}
+    return [scrubbed(one) for one in value] if isinstance(value, list) else value
 
 
 def _json(path: Path) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import streamlit as st
 
-from cggm_core.analysis.tables import guarded
 from cggm_core.figures.print import WIDTHS, Format, rendered
+from cggm_core.figures.report import figure_csv
 from cggm_core.figures.spec import FigureSpec
 from cggm_core.ui.chart import live_chart
 from cggm_core.ui.safe import md, plain
@@ -43,16 +41,6 @@ def figure_card(spec: FigureSpec, *, key: str, link: str = "", height: int = 0, 
     return sent
 
 
-def csv_of(spec: FigureSpec) -> bytes:
-    """The numbers drawn, as CSV; text that a spreadsheet would run as a formula gets an apostrophe."""
-    table = spec.table()
-    for column in ("panel", "series"):
-        table[column] = [guarded(str(text)) for text in table[column]]
-    file = io.StringIO()
-    table.to_csv(file, index=False, lineterminator="\n")
-    return file.getvalue().encode("utf-8", "replace")
-
-
 def _export(spec: FigureSpec, key: str) -> None:
     """Downloads, made when clicked; the buttons exist only while the menu is open."""
     menu = st.popover(
@@ -77,7 +65,7 @@ def _export(spec: FigureSpec, key: str) -> None:
                 mime,
                 f"{key}.{form}",
             )  # type: ignore[misc]
-        _button("CSV of the numbers drawn", lambda: csv_of(spec), f"cggm-{spec.key}.csv", "text/csv", f"{key}.csv")
+        _button("CSV of the numbers drawn", lambda: figure_csv(spec), f"cggm-{spec.key}.csv", "text/csv", f"{key}.csv")
 
 
 def _button(label: str, make: object, file: str, mime: str, key: str) -> None:

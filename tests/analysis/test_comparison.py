@@ -111,6 +111,13 @@ def test_many_pairs_take_the_t_test() -> None:
     assert found.p == pytest.approx(expected)
 
 
+def test_holm_by_hand() -> None:
+    # Sorted .01 .02 .04: times 3, 2, 1 gives .03 .04 .04; NaN is no test.
+    assert c.holm([0.04, math.nan, 0.01, 0.02]) == pytest.approx([0.04, math.nan, 0.03, 0.04], nan_ok=True)
+    assert c.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert c.holm([]) == []
+
+
 def test_groups_differ_in_more_than_the_seed() -> None:
     runs = [info(1, method="cggm", seed=1), info(2, method="joint"), info(3, method="cggm", seed=0)]
     groups = c.grouped(runs)

@@ -8,12 +8,13 @@ import pytest
 from cggm_core.analysis.series import smoothed
 from cggm_core.config import RunConfig
 from cggm_core.figures import dynamics
+from cggm_core.figures.live import KEPT, LiveRun
+from cggm_core.figures.report import figure_csv
 from cggm_core.figures.view import RunView
 from cggm_core.names import MetricKey
 from cggm_core.store import MemoryRun
 from cggm_core.store.protocols import Event
-from cggm_core.ui import controls, panels
-from cggm_core.ui.live import KEPT, LiveRun
+from cggm_core.ui import controls
 
 SCORE, AUDIO, VALID = MetricKey("score"), MetricKey("balance_coefficient", "audio"), MetricKey("val_score")
 
@@ -170,7 +171,7 @@ def test_the_csv_of_a_figure_guards_names_and_holds_the_drawn_numbers() -> None:
     live = LiveRun(run.reader())
     live.poll()
     spec = dynamics.scores(RunView(live.curves(), live.modalities()))
-    lines = panels.csv_of(spec).decode().splitlines()
+    lines = figure_csv(spec).decode().splitlines()
     assert lines[0] == "panel,series,role,x,y"
     assert lines[1] == "score,'=1+1,line,0.0,0.0"
     assert len(lines) == 4

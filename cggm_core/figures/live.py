@@ -1,4 +1,4 @@
-"""A run as one browser session holds it: what was read so far, bounded, brought up to date by what is new.
+"""A run as figures need it: what was read so far, bounded, brought up to date by what is new.
 
 Reading costs by what is new; nothing is read while the run's files have not changed. Held are at most
 2 x KEPT points a series: extremes survive thinning, and smoothing runs over every row before any is thinned.
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from cggm_core.analysis.series import Curve, FloatArray, IntArray, Smoother
+from cggm_core.analysis.series import Axis, Curve, FloatArray, IntArray, Smoother
 from cggm_core.figures.dynamics import DRAWN
 from cggm_core.figures.spec import label
-from cggm_core.figures.view import modalities_of
+from cggm_core.figures.view import RunView, modalities_of
 from cggm_core.names import MetricKey
 from cggm_core.store.downsample import kept_indices
 from cggm_core.store.protocols import Event, RunInfo, RunReader, Series
@@ -115,6 +115,13 @@ class LiveRun:
         if half_life != self.half_life:
             self.half_life = half_life
             self._restart()
+
+    def view(self, axis: Axis = "step") -> RunView:
+        """What the figures of this run are drawn from, on one axis."""
+        return RunView(
+            self.curves(), self.modalities(), axis, self.steps_per_epoch(), self.half_life, self.events,
+            self.chance(), self.score_label(),
+        )  # fmt: skip
 
     def curves(self) -> dict[MetricKey, Curve]:
         """Every series that is drawn."""
