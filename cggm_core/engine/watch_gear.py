@@ -237,6 +237,7 @@ def _context(plan: Plan, device: torch.device) -> Any:
 
     known: dict[str, Any] = {
         "model": plan.model, "task": plan.task, "device": device, "measure_dtype": measure_dtype(device),
+        "seed": plan.training.seed,
     }  # fmt: skip
     if plan.epochs:
         known["epochs"] = plan.epochs

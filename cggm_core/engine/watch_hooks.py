@@ -49,14 +49,19 @@ class Heard:
     """What one forward pass left.
 
     Attributes:
-        features: by modality, detached; those whose encoder was called.
-        fused: the head's input; with its graph where there was one.
-        logits: the head's output, likewise.
+        features: by modality; those whose encoder was called.
+        fused: the head's input.
+        logits: the head's output. All of them with their graph where there was one.
     """
 
     features: dict[str, Tensor] = field(default_factory=dict)
     fused: Tensor | None = None
     logits: Tensor | None = None
+
+    def detached(self) -> Heard:
+        """The same without a graph."""
+        fused, logits = (None if one is None else one.detach() for one in (self.fused, self.logits))
+        return Heard({m: value.detach() for m, value in self.features.items()}, fused, logits)
 
 
 class Ears:
@@ -93,7 +98,7 @@ class Ears:
                 f"encoder {name!r} returned a {type(output).__name__} without features in it; say where they are: "
                 f"features={{{name!r}: lambda output: ...}}"
             )
-        heard.features[name] = found.detach()
+        heard.features[name] = found
 
     def take(self) -> Heard:
         """What the last training pass left, once; frozen encoders may have run without gradient."""

@@ -91,7 +91,7 @@ class Watch:
                 "cannot be added to the first: leave watch.loss() out, or take one batch a step"
             )
         self._finish()
-        self._parts = [self._part(loss, target)]
+        self._parts = [self._part(loss, target, open_loss=True)]
         with in_full_precision():
             self._step = self._begin(loss.reshape(()), open_loss=True)
             return self._step.loss
@@ -113,7 +113,7 @@ class Watch:
             return
         with self._guarded():
             if self._step is None:
-                self._parts.append(self._part(loss, target))
+                self._parts.append(self._part(loss, target, open_loss=False))
             else:
                 self._parts[0] = Part(self._parts[0].heard, self._parts[0].target, _scalar(loss))
             self._gathered = True
@@ -207,8 +207,9 @@ class Watch:
         self._parts, self._step, self._pending = [], None, None
         watch_run.ended(self)
 
-    def _part(self, loss: Tensor | float, target: Tensor | None) -> Part:
+    def _part(self, loss: Tensor | float, target: Tensor | None, *, open_loss: bool) -> Part:
         plan, heard = self._plan, self._ears.take() if self._ears is not None else Heard()
+        heard = heard if open_loss else heard.detached()
         needs_head = plan.task is not None and plan.model.has_head
         first = self._gear is None
         check_called(plan.model, heard, missing=plan.missing, first=first, needs_head=needs_head)

@@ -28,7 +28,7 @@ CARD = MethodCard(
     ),
     lever="fusion",
     paper="Wu et al., ICML 2022",
-    requires=("own_modules", "own_prediction", "encoder_gradients"),
+    requires=("own_modules", "own_prediction", "encoder_gradients", "training_data"),
     reports=("learning_speed", "gate_frozen"),
     neutral={"gates": False},
     cost="small gates on pooled features, and one norm over all encoder gradients",

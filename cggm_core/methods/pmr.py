@@ -34,6 +34,7 @@ CARD = MethodCard(
         Param("end", 100, 0, 100_000, "last epoch in which it acts, from 0; 0 is the first epoch only"),
     ),
     lever="loss",
+    requires=("training_data",),
     paper="Fan et al., CVPR 2023",
     reports=("strength_ratio", "loss_weight", "prototype_loss"),
     neutral={"alpha": 0.0, "mu": 0.0},

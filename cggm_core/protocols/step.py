@@ -32,6 +32,7 @@ CAPABILITIES = {
     "own_prediction": "a prediction in evaluation that is not the model's own",
     "second_pass": "another forward of the same batch at other weights, with the same dropout",
     "pretraining": "parts of the method's own trained before the first step",
+    "training_data": "the training split itself, between two epochs",
     "trials": "short trainings of a copy of the model beside the run",
 }
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import cggm_core
+from cggm_core import catalog
 from cggm_core.engine.watch_hooks import tensor_of
 from cggm_core.errors import CapabilityError, ConfigError, DataError
 from cggm_core.names import MetricKey
@@ -402,6 +403,30 @@ def test_after_a_first_good_step_looking_never_ends_a_training(
     loop(plain, other, None, 2)
     loop(plain, other, None, 2)
     assert bits(net)["head.weight"] == bits(plain)["head.weight"]
+
+
+WATCHABLE = ("joint", "cggm")
+
+
+@pytest.mark.parametrize("name", catalog.all_cards("method"))
+def test_every_method_balances_or_is_refused_with_its_reason(name: str, runs_root: Path) -> None:
+    net = built()
+    optimiser = adam(net)
+    reasons = ("which this loop does not offer", "which a watch cannot")
+    if name not in WATCHABLE:
+        with pytest.raises(CapabilityError, match="|".join(reasons)) as refused:
+            cggm_core.watch(encoders(net), head=net.head, task="classification", method=name, runs=runs_root)
+        assert catalog.card("method", name).title in str(refused.value)
+        assert not list(runs_root.iterdir())
+        return
+    with cggm_core.watch(
+        encoders(net), head=net.head, task="classification", method=name, epochs=2, steps=8, runs=runs_root
+    ) as watch:
+        loop(net, optimiser, watch, 4, terms=True)
+        watch.end_epoch()
+        loop(net, optimiser, watch, 4, terms=True)
+    assert (info(watch).state, info(watch).step) == ("finished", 7)
+    assert all(not summary.nonfinite for summary in info(watch).summary.values())
 
 
 def test_a_loss_that_is_not_the_task_s_own_is_said(runs_root: Path) -> None:
