@@ -158,6 +158,18 @@ _OF_METHODS = (
           None, (0.0, 1.0)),
     _step("sharpness", "Sharpness", "", "lower", "fused",
           "the task loss at the perturbed weights minus that at the weights themselves, same batch", 0.0),
+    _step("boost_rate", "Boost rate", "", "neutral", "fused",
+          "learnt factor on the sum of unimodal logits", 1.0),
+    _step("residual_weight", "Residual weight", "", "neutral", "fused",
+          "mean weight of a sample's loss in the stage of one modality: smaller where the others are right already",
+          None, (0.0, None)),
+    _step("purity_gap", "Purity gap", "", "lower", "modality",
+          "how much purer clusters of modality m's features are on training than on validation data, or less, at the "
+          "last diagnosis", 0.0, (0.0, 1.0)),
+    _step("reset_share", "Reset share", "", "neutral", "modality",
+          "how far modality m's parameters were taken back to their start at the last diagnosis", 0.0, (0.0, 1.0)),
+    _step("alignment_loss", "Alignment loss", "", "lower", "fused",
+          "mean divergence of the predictions from one modality each, over all pairs", 0.0, (0.0, None)),
 )  # fmt: skip
 
 _EPOCH = (
