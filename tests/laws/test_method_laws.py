@@ -168,6 +168,9 @@ def small_world(name: str, preset: str, data: DataBundle, granted: frozenset[str
     return rows
 
 
+COMPARED = {"balance_coefficient", "unimodal_score", "gradient_norm", "score_gain"}
+
+
 @pytest.mark.parametrize(("name", "preset"), SETTINGS)
 def test_relabelling_modalities_permutes_the_coefficients(name: str, preset: str) -> None:
     data, everything = tiny_data(tiny_config()), frozenset(CAPABILITIES)
@@ -177,15 +180,31 @@ def test_relabelling_modalities_permutes_the_coefficients(name: str, preset: str
     assert rows.steps.keys() == turned.steps.keys()
     for step, before in rows.steps.items():
         after = turned.steps[step]
-        for m in names:
-            for metric in ("balance_coefficient", "unimodal_score", "gradient_norm", "score_gain"):
-                key = MetricKey(metric, m)
-                assert after[key] == pytest.approx(before[key], rel=1e-3, abs=1e-5), str(key)
+        own = [key for key in before if key.modality in names and key.metric in COMPARED | set(METHODS[name].reports)]
+        assert len(own) >= len(COMPARED) * len(names)
+        for key in own:
+            assert after[key] == pytest.approx(before[key], rel=1e-3, abs=1e-5), str(key)
 
 
 @pytest.mark.parametrize(("name", "preset"), SETTINGS)
 def test_reads_no_capability_it_did_not_declare(name: str, preset: str) -> None:
     small_world(name, preset, tiny_data(tiny_config()), frozenset(METHODS[name].requires))
+
+
+OTHER_MODELS = [name for name, card in catalog.all_cards("model").items()
+                if "classification" in card.tasks and "classification" not in card.default_for]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name, card in METHODS.items() if "classification" in card.tasks])
+@pytest.mark.parametrize("model", OTHER_MODELS)
+def test_trains_on_every_model_with_dropout_and_sequences(name: str, model: str) -> None:
+    knobs = {"width": 8, "layers": 1, "heads": 2, "dropout": 0.2}
+    known = {param.name for param in catalog.card("model", model).params}
+    base = config_of(name).to_dict() | {"model": model, "model_params": {k: knobs[k] for k in knobs if k in known}}
+    trainer, rows = trained(RunConfig.from_dict(base).with_settings({"dataset.length": 4, "epochs": 1}))
+    assert len(rows.steps) == trainer.steps
+    for row in rows.steps.values():
+        assert all(map(math.isfinite, row.values())), {str(k): v for k, v in row.items() if not math.isfinite(v)}
 
 
 NUMBERED = [(name, preset) for name, preset in SETTINGS if "regression" in METHODS[name].tasks]
