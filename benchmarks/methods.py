@@ -60,10 +60,12 @@ class Row:
 
 
 def configuration(method: str, data: str, settings: Sequence[str]) -> RunConfig:
-    """A method on a data set as the command line writes it, first preset, card's knobs."""
+    """A method (NAME or NAME:PRESET) on a data set, both as the command line writes them; the card's knobs."""
+    method, _, preset = method.partition(":")
     name, _, knobs = data.partition(":")
     own = pairs([f"dataset.{pair}" for pair in knobs.split(";")]) if knobs else {}
-    return RunConfig(dataset=name, method=method).with_settings({"device": "cpu", **own, **pairs(settings)})
+    base = RunConfig(dataset=name, method=method, preset=preset)
+    return base.with_settings({"device": "cpu", **own, **pairs(settings)})
 
 
 def rows_of(data: str, methods: Sequence[str], seeds: int, settings: Sequence[str]) -> tuple[list[Row], str]:
@@ -75,7 +77,7 @@ def rows_of(data: str, methods: Sequence[str], seeds: int, settings: Sequence[st
     rows = []
     for method in methods:
         base = configuration(method, data, settings).settled(bundle.task.name)
-        made = {method: base}
+        made = {method.replace(":", " "): base}
         if method == ALONE:
             made = {f"{m} alone": base.with_settings({"method.modality": m}) for m in bundle.modalities}
         for label, config in made.items():
@@ -187,16 +189,25 @@ def table(rows: Sequence[Row], cost: dict[str, tuple[float, float]]) -> str:
         found, apart = sample(list(row.scores.values())), paired(row.scores, joint)
         against = ("", "", "")
         if row.label != "joint" and apart.n:
-            against = (f"{apart.mean:+.4f}", f"{apart.low:+.4f} to {apart.high:+.4f}", f"{apart.p:.3f}")
+            interval = f"{apart.low:+.4f} to {apart.high:+.4f}" if apart.n > 1 else ""
+            against = (f"{apart.mean:+.4f}", interval, f"{apart.p:.3f}" if apart.n > 1 else "")
         step, whole = (f"{number:.2f}" for number in cost[row.label]) if row.label in cost else ("", "")
-        cells = (row.label, found.n, f"{found.mean:.4f}", f"{found.std:.4f}", *against, step, whole)
+        cells = (
+            row.label,
+            found.n,
+            f"{found.mean:.4f}",
+            f"{found.std:.4f}" if found.n > 1 else "",
+            *against,
+            step,
+            whole,
+        )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--methods", nargs="+", help="names; joint is always among them (default: every method)")
+    made.add_argument("--methods", nargs="+", help="NAME or NAME:PRESET; joint is always among them (default: all)")
     made.add_argument("--data", nargs="+", default=list(DATA), help="names or paths, settings after a colon")
     made.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1")
     made.add_argument("--epochs", type=int, default=8)
@@ -212,9 +223,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     given: Any = parser().parse_args()
     cards: dict[str, MethodCard] = catalog.all_cards("method")
-    methods = ["joint", *(m for m in given.methods or cards if m != "joint")]
-    for method in methods:
-        catalog.card("method", method)
+    every = [f"{m}:{p.name}" if card.presets else m for m, card in cards.items() for p in card.presets or (card,)]
+    methods = ["joint", *(m for m in given.methods or every if m != "joint")]
     launch.take_share(1)
     given.runs.mkdir(parents=True, exist_ok=True)
     settings = [f"epochs={given.epochs}", "threads=1", *given.set]
@@ -231,4 +241,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except CggmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
