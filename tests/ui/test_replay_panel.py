@@ -1,0 +1,55 @@
+"""The replay panel draws at once what another setting would have given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cggm_core.analysis.replay import Recorded, Setting, health, replay
+from cggm_core.figures.replay import replayed, told
+from tests.pages import making
+
+SCRIPT = """
+from cggm_core.ui import session
+from cggm_core.ui.replay_panel import replay_panel
+replay_panel(session.reader({run_id!r}))
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CGGM_RUNS", str(tmp_path))
+    return tmp_path
+
+
+def test_the_panel_begins_with_the_runs_own_setting_and_follows_the_choice(root: Path) -> None:
+    at = AppTest.from_string(SCRIPT.format(run_id=making.finished(root)), default_timeout=60).run()
+    assert not at.exception
+    assert [caption.value.startswith(("Applied", "Replayed")) for caption in at.caption[-2:]] == [True, True]
+    before = at.caption[-1].value
+    at.number_input[0].set_value(4.0).run()
+    assert not at.exception
+    assert at.caption[-1].value != before
+
+
+def test_a_run_without_scores_is_told_so(root: Path) -> None:
+    at = AppTest.from_string(SCRIPT.format(run_id=making.foreign(root)), default_timeout=60).run()
+    assert not at.exception
+    assert "records none" in at.info[0].value
+
+
+def test_the_figure_draws_both_histories_and_says_what_it_leaves_out() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random((500, 3)).round(2)
+    applied = replay(scores, Setting("paper", 1.3))
+    logged = Recorded(("a", "b", "c"), np.arange(500), scores, applied)
+    spec = replayed(logged, replay(scores, Setting("stable", 1.0)), "stable")
+    assert [panel.key for panel in spec.panels] == ["a", "b", "c"]
+    np.testing.assert_array_equal(spec.panels[1].lines[0].y, applied[:, 1])
+    assert "outside" in spec.notes()[0]
+    assert "negative at" in told(health(applied))
+    bare = replayed(Recorded((), np.empty(0, np.int64), np.empty((0, 0)), np.empty((0, 0))), np.empty((0, 0)), "paper")
+    assert "no unimodal scores" in bare.panels[0].message()
