@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class Volumes:
             DataError: for a volume that is damaged or of another shape, or a label that BraTS does not have.
         """
         size: tuple[int, int] = (0, 0)
-        for place, case in enumerate(self._cases):
+        for place, case in enumerate(self._told("looking over")):
             shapes = {name: self._open(case, name)[1] for name in case.files}
             if len(set(shapes.values())) > 1:
                 found = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
@@ -135,11 +135,18 @@ class Volumes:
 
     def blocks(self) -> Iterator[Block]:
         """Every case in turn, after `plan`; one contrast of one case is in memory at a time, beside what is kept."""
-        for place, case in enumerate(self._cases):
+        for place, case in enumerate(self._told("cutting")):
             chosen = self._chosen[place]
             if len(chosen):
                 images = {m: self._slices(_scaled(self._read(case, m)), chosen) for m in CONTRASTS}
                 yield Block(place, images, self._slices(self._labels(case), chosen))
+
+    def _told(self, what: str) -> Iterable[Case]:
+        """The cases, with a bar on a terminal: a thousand patients take half an hour, once."""
+        from tqdm import tqdm
+
+        cases: Iterable[Case] = tqdm(self._cases, desc=f"{self._shown}: {what}", unit="case", leave=False, disable=None)
+        return cases
 
     def _slices(self, volume: Array, chosen: Array) -> Array:
         return np.moveaxis(self._cropped(volume)[:, :, chosen], 2, 0)
