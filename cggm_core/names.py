@@ -170,6 +170,10 @@ _OF_METHODS = (
           "how far modality m's parameters were taken back to their start at the last diagnosis", 0.0, (0.0, 1.0)),
     _step("alignment_loss", "Alignment loss", "", "lower", "fused",
           "mean divergence of the predictions from one modality each, over all pairs", 0.0, (0.0, None)),
+    _step("missing_share", "Share missing", "", "neutral", "modality",
+          "mean over the batch of the rate at which the method left out places of modality m's input", 0.0, (0.0, 1.0)),
+    _step("completeness_error", "Completeness error", "", "lower", "fused",
+          "mean distance of the estimated from the true completeness of the dominant modality", None, (0.0, 1.0)),
 )  # fmt: skip
 
 _EPOCH = (
@@ -177,6 +181,8 @@ _EPOCH = (
     ("score", "score", "", "higher", "fused", "the task's score of the fused prediction"),
     ("unimodal_score", "unimodal score", "", "higher", "modality",
      "the task's score of modality m's classifier"),
+    ("missing_score", "score under missing data", "", "higher", "fused",
+     "the task's score, mean over missing rates 0, 0.1 ... 0.9 of every modality's input"),
     ("accuracy", "accuracy", "", "higher", "fused", "share of samples predicted right"),
     ("f1", "F1", "", "higher", "fused",
      "F1 averaged over classes (regression: both signs, labels of zero left out), weighted by their samples"),

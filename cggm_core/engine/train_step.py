@@ -42,6 +42,7 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
     parts.optimiser.zero_grad(set_to_none=True)
     if parts.second_pass:
         step._fill(Phase.INPUTS, again=_again(step, parts))
+    method.on_inputs(step)
     with parts.precision.forward():
         encoded = step.model.encode(step.batch.inputs)
         step._fill(Phase.FEATURES, encoded=encoded, features=encoded, autocast=parts.precision.forward)

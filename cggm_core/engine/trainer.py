@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from cggm_core.engine.devices import Precision, choose_device
 from cggm_core.engine.evaluate import evaluate
 from cggm_core.engine.looks import Looks
 from cggm_core.engine.measuring import Measuring
+from cggm_core.engine.missing import missing_curve
 from cggm_core.engine.optimisers import SHARED, build_optimiser, rate_factor, set_rate
 from cggm_core.engine.pretraining import Pretraining
 from cggm_core.engine.readers import UnimodalReaders
@@ -28,7 +30,7 @@ from cggm_core.engine.trial import Trials
 from cggm_core.errors import CapabilityError
 from cggm_core.measures.gradients import measure_dtype
 from cggm_core.names import MetricKey
-from cggm_core.protocols.data import DataBundle, take
+from cggm_core.protocols.data import DataBundle, Split, take
 from cggm_core.protocols.method import BalanceMethod, MethodContext
 from cggm_core.protocols.model import ModelBuilder, MultimodalModel, encoder_parameters
 from cggm_core.protocols.step import CAPABILITIES, Step
@@ -193,16 +195,20 @@ class Trainer:
         """Values of one split by key; empty for a split without samples."""
         if split not in self.data.splits or len(self.data.splits[split]) == 0:
             return {}
+        found = self._evaluate(self.data.splits[split], f"{split}_", self.readers)
+        if "missing_rates" in self._card.requires:
+            found[MetricKey(f"{split}_missing_score")] = fmean(self.missing_curve(split))
+        return found
+
+    def missing_curve(self, split: str) -> list[float]:
+        """Score of a split with parts of every input missing, at each of `measures.missing.RATES`."""
+        key = MetricKey(f"{split}_score")
+        return missing_curve(lambda thinned: self._evaluate(thinned, f"{split}_", None)[key], self.data.splits[split])
+
+    def _evaluate(self, split: Split, prefix: str, readers: UnimodalReaders | None) -> dict[MetricKey, float]:
+        together = self._evaluated_together()
         return evaluate(
-            self.model,
-            self.readers,
-            self.task,
-            self.data.splits[split],
-            f"{split}_",
-            self._evaluated_together(),
-            self.device,
-            self.precision,
-            self.predict,
+            self.model, readers, self.task, split, prefix, together, self.device, self.precision, self.predict
         )
 
     def predict(self, features: Mapping[str, Tensor]) -> Tensor:

@@ -1,8 +1,9 @@
-"""What a balancing method is: ten moments of training, each with a default that does nothing.
+"""What a balancing method is: eleven moments of training, each with a default that does nothing.
 
 Order inside one step (each hook once; under gradient accumulation the hooks up to `backward` run once a
 micro-batch, the later ones once a step):
 
+                                             -> on_inputs
     features = model.encode(inputs)          -> on_features
     logits = head(fuse(features))            -> on_logits
     classifiers score detached features; task loss
@@ -117,6 +118,9 @@ class BalanceMethod:
 
     def on_epoch_start(self, epoch: int) -> None:
         """Before an epoch's first batch."""
+
+    def on_inputs(self, step: Step) -> None:
+        """The batch is there, nothing is encoded; `step.set_inputs` may replace the inputs."""
 
     def on_features(self, step: Step) -> None:
         """Features are there; `step.set_features` may replace them."""

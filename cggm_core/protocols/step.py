@@ -8,6 +8,7 @@ training device: nothing waits for the device.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
@@ -32,6 +33,8 @@ CAPABILITIES = {
     "own_prediction": "a prediction in evaluation that is not the model's own",
     "second_pass": "another forward of the same batch at other weights, with the same dropout",
     "pretraining": "parts of the method's own trained before the first step",
+    "inputs": "what the encoders are given, and the right to change it",
+    "missing_rates": "validation and test once more with parts of every input missing, at ten rates",
     "training_data": "the training split itself, between two epochs",
     "trials": "short trainings of a copy of the model beside the run",
 }
@@ -242,6 +245,13 @@ class Step:
             self._held["classifier_directions"] = stacked
         held: Tensor = self._held["classifier_directions"]
         return held
+
+    def set_inputs(self, inputs: Mapping[str, Tensor]) -> None:
+        """Replace the batch's inputs before they are encoded (missing parts, say); shapes stay."""
+        self._need("inputs")
+        if self.phase != Phase.INPUTS:
+            raise PhaseError("inputs can be replaced in on_inputs only")
+        self.batch = replace(self.batch, inputs=dict(inputs))
 
     def set_features(self, features: Mapping[str, Tensor]) -> None:
         """Replace features before fusion (dropout of a modality, say)."""
