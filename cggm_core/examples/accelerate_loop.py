@@ -13,7 +13,7 @@ from cggm_core.examples.plain_loop import Net
 from cggm_core.integrations.accelerate import AcceleratedWatch
 
 
-def train(steps: int = 200, runs: str | None = None) -> nn.Module:
+def train(steps: int = 200) -> nn.Module:
     """Train with two micro-batches a step, and watch."""
     torch.manual_seed(0)
     accelerator = Accelerator(gradient_accumulation_steps=2, cpu=True)
@@ -22,7 +22,7 @@ def train(steps: int = 200, runs: str | None = None) -> nn.Module:
     data = DataLoader(sound_and_text(), batch_size=16, shuffle=True)
     encoders = {"audio": net.audio, "text": net.text}
     model, optimizer, loader = accelerator.prepare(net, optimizer, data)
-    begun = cggm_core.watch(encoders, head=net.head, task="classification", run="accelerate", runs=runs)
+    begun = cggm_core.watch(encoders, head=net.head, task="classification", run="accelerate")
     watch = AcceleratedWatch(begun, accelerator)
     done = 0
     while done < steps:

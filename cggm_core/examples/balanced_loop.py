@@ -11,7 +11,7 @@ from cggm_core.examples._data import sound_and_text
 from cggm_core.examples.plain_loop import Net
 
 
-def train(steps: int = 200, runs: str | None = None) -> nn.Module:
+def train(steps: int = 200) -> nn.Module:
     """Train, balanced, with clipping and validation."""
     torch.manual_seed(0)
     data = sound_and_text()
@@ -20,7 +20,7 @@ def train(steps: int = 200, runs: str | None = None) -> nn.Module:
     net = Net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     watch = cggm_core.watch(
-        {"audio": net.audio, "text": net.text}, head=net.head, task="classification", run="balanced", runs=runs,
+        {"audio": net.audio, "text": net.text}, head=net.head, task="classification", run="balanced",
         method="cggm", knobs={"rho": 1.2}, optimiser=optimizer, steps=steps, epochs=-(-steps // len(loader)),
         settings={"lr": 0.05, "momentum": 0.9},
     )  # fmt: skip

@@ -25,7 +25,7 @@ def questions(samples: int = 256) -> list[dict[str, torch.Tensor]]:
     ]
 
 
-def train(steps: int = 200, runs: str | None = None) -> nn.Module:
+def train(steps: int = 200) -> nn.Module:
     """Train, and watch: each modality is its embeddings and its own layers, before they attend to one another."""
     torch.manual_seed(0)
     config = LxmertConfig(
@@ -46,7 +46,7 @@ def train(steps: int = 200, runs: str | None = None) -> nn.Module:
                     "language": [model.lxmert.embeddings, *model.lxmert.encoder.layer],
                     "vision": [model.lxmert.encoder.visn_fc, *model.lxmert.encoder.r_layers],
                 },
-                head=model.answer_head.logit_fc[3], task="classification", run="hugging face", runs=runs,
+                head=model.answer_head.logit_fc[3], task="classification", run="hugging face",
             )
         )  # fmt: skip
         trainer.add_callback(watched)

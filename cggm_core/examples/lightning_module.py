@@ -37,7 +37,7 @@ class Module(pl.LightningModule):  # type: ignore[misc,name-defined]
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def train(steps: int = 200, runs: str | None = None) -> nn.Module:
+def train(steps: int = 200) -> nn.Module:
     """Fit, and watch."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     pl.seed_everything(0, verbose=False)
@@ -45,7 +45,7 @@ def train(steps: int = 200, runs: str | None = None) -> nn.Module:
     watched = WatchCallback(
         lambda module: cggm_core.watch(
             {"audio": module.net.audio, "text": module.net.text}, head=module.net.head, task="classification",
-            run="lightning", runs=runs,
+            run="lightning",
         ),
         target=lambda batch: batch[-1],
     )  # fmt: skip

@@ -25,13 +25,12 @@ class Net(nn.Module):
         return logits
 
 
-def train(steps: int = 200, runs: str | None = None) -> nn.Module:
+def train(steps: int = 200) -> nn.Module:
     """Train, and watch."""
     torch.manual_seed(0)
     net, loader = Net(), DataLoader(sound_and_text(), batch_size=32, shuffle=True)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    encoders = {"audio": net.audio, "text": net.text}
-    watch = cggm_core.watch(encoders, head=net.head, task="classification", run="mine", runs=runs)
+    watch = cggm_core.watch({"audio": net.audio, "text": net.text}, head=net.head, task="classification", run="mine")
     done = 0
     while done < steps:
         for audio, text, target in loader:

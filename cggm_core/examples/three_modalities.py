@@ -30,14 +30,14 @@ class Sensors(nn.Module):
         return predicted
 
 
-def train(steps: int = 200, runs: str | None = None) -> nn.Module:
+def train(steps: int = 200) -> nn.Module:
     """Train with two micro-batches a step, and watch."""
     torch.manual_seed(0)
     net, loader = Sensors(), DataLoader(three_measurements(), batch_size=16, shuffle=True)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     watch = cggm_core.watch(
         {"camera": net.camera, "microphone": [net.bands, net.microphone], "thermometer": net.thermometer},
-        head=net.head, task="regression", accumulate=2, run="three sensors", runs=runs,
+        head=net.head, task="regression", accumulate=2, run="three sensors",
     )  # fmt: skip
     done = 0
     while done < 2 * steps:

@@ -28,12 +28,12 @@ class TwoTowers(nn.Module):
         return similar
 
 
-def train(steps: int = 200, runs: str | None = None) -> nn.Module:
+def train(steps: int = 200) -> nn.Module:
     """Train, and watch both towers."""
     torch.manual_seed(0)
     net, loader = TwoTowers(), DataLoader(captions(), batch_size=64, shuffle=True, drop_last=True)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-    watch = cggm_core.watch({"image": net.image, "text": net.text}, run="two towers", runs=runs)
+    watch = cggm_core.watch({"image": net.image, "text": net.text}, run="two towers")
     done = 0
     while done < steps:
         for image, text in loader:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 import cggm_core
 from cggm_core.store import Catalogue, RunInfo
+from cggm_core.ui import snippets
 from tests.support.training import bits
 
 FOLDER = Path(cggm_core.__file__).parent / "examples"
@@ -31,32 +30,6 @@ def test_every_example_is_listed_here() -> None:
     assert files == {*LOOKING, *BALANCING}
 
 
-def _names(node: ast.AST) -> Iterator[str]:
-    for inner in ast.walk(node):
-        yield from (str(value) for key, value in ast.iter_fields(inner) if key in ("id", "attr", "name"))
-
-
-class _Unwatched(ast.NodeTransformer):
-    """Drops every simple statement that has to do with the watch."""
-
-    dropped = 0
-
-    def generic_visit(self, node: ast.AST) -> Any:
-        simple = isinstance(node, ast.stmt) and not hasattr(node, "body")
-        if simple and any("watch" in name.lower() for name in _names(node)):
-            self.dropped += 1
-            return None
-        return super().generic_visit(node)
-
-
-def unwatched(source: str) -> tuple[str, int]:
-    """The program without its watch, and how many statements that took."""
-    walker = _Unwatched()
-    tree = walker.visit(ast.parse(source))
-    assert not any("watch" in name.lower() for name in _names(tree))
-    return ast.unparse(tree), walker.dropped
-
-
 def module(name: str, source: str, folder: Path) -> ModuleType:
     path = folder / f"{name}.py"
     path.write_text(source)
@@ -69,7 +42,8 @@ def module(name: str, source: str, folder: Path) -> ModuleType:
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
+def _forget(runs_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CGGM_RUNS", str(runs_root))
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -82,9 +56,9 @@ def test_an_example_trains_to_the_same_bits_without_its_watch(name: str, runs_ro
     if LOOKING[name]:
         pytest.importorskip(LOOKING[name], reason=f"{LOOKING[name]} is not installed")
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    plain, dropped = unwatched(source)
-    assert 3 <= dropped <= 5
-    seen = module(f"{name}_seen", source, tmp_path).train(STEPS, str(runs_root))
+    plain = snippets.without(source, snippets.watching(source))
+    assert "watch" not in plain.partition('"""\n\nfrom')[2].replace("and watch", "")
+    seen = module(f"{name}_seen", source, tmp_path).train(STEPS)
     (found,) = Catalogue(runs_root).runs()
     bare = module(f"{name}_bare", plain, tmp_path).train(STEPS)
     assert bits(seen) == bits(bare)
@@ -101,7 +75,7 @@ def sound(found: RunInfo) -> bool:
 
 @pytest.mark.parametrize("name", BALANCING)
 def test_a_balancing_example_runs(name: str, runs_root: Path, tmp_path: Path) -> None:
-    module(name, (FOLDER / f"{name}.py").read_text(encoding="utf-8"), tmp_path).train(STEPS, str(runs_root))
+    module(name, (FOLDER / f"{name}.py").read_text(encoding="utf-8"), tmp_path).train(STEPS)
     (found,) = Catalogue(runs_root).runs()
     assert (found.state, found.step, found.steps) == ("finished", STEPS - 1, STEPS)
     assert sound(found)
@@ -111,5 +85,5 @@ def test_a_balancing_example_runs(name: str, runs_root: Path, tmp_path: Path) ->
 def test_the_comparison_can_fail(runs_root: Path, tmp_path: Path) -> None:
     source = (FOLDER / "plain_loop.py").read_text(encoding="utf-8")
     seen = module("other", source.replace("watch.step(loss, target)", "torch.rand(1)"), tmp_path)
-    plain, _ = unwatched(source)
-    assert bits(seen.train(5, str(runs_root))) != bits(module("plain", plain, tmp_path).train(5))
+    plain = snippets.without(source, snippets.watching(source))
+    assert bits(seen.train(5)) != bits(module("plain", plain, tmp_path).train(5))
