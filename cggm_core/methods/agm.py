@@ -66,13 +66,13 @@ class Agm(BalanceMethod):
             predictions = torch.stack([*(step.forward(c, evaluating=True) for c in chosen), step.logits]).float()
         factors = self._factors(step, predictions.detach())
         if acting:
-            routed = torch.tensordot(self._weights @ factors, predictions, dims=1)
+            routed = combined((self._weights * factors).sum(1), predictions)
             step.set_logits(step.logits.detach() + (routed - routed.detach()).to(step.logits.dtype))
             step.report("contribution_coefficient", dict(zip(step.modalities, factors, strict=True)))
 
     def _factors(self, step: Step, predictions: Tensor) -> Tensor:
         """Coefficients of this batch; the running means take it in, also outside the epochs in which they act."""
-        shares = torch.tensordot(self._weights.T, predictions, dims=1)
+        shares = (combined(column, predictions) for column in self._weights.T)
         losses = torch.stack([step.task.loss(share, step.batch.target) for share in shares])
         now, usual = strength(losses), strength(self._running)
         self._steps += 1
@@ -87,6 +87,16 @@ class Agm(BalanceMethod):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`."""
         self._running, self._steps = state["running"], int(state["steps"])
+
+
+def combined(weights: Tensor, predictions: Tensor) -> Tensor:
+    """sum_S weights_S predictions_S; by plain products, which keep float32 where matrix products would not.
+
+    Args:
+        weights: `[sets]`.
+        predictions: `[sets, batch, ...]`.
+    """
+    return (weights.reshape(-1, *(1,) * (predictions.ndim - 1)) * predictions).sum(0)
 
 
 def strength(losses: Tensor) -> Tensor:

@@ -207,6 +207,14 @@ def test_trains_on_every_model_with_dropout_and_sequences(name: str, model: str)
         assert all(map(math.isfinite, row.values())), {str(k): v for k, v in row.items() if not math.isfinite(v)}
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_trains_in_bfloat16(name: str) -> None:
+    made = config_of(name) if "classification" in METHODS[name].tasks else masks_of(name)
+    _, rows = trained(made.with_settings({"precision": "bf16", "epochs": 1}))
+    for row in rows.steps.values():
+        assert all(map(math.isfinite, row.values())), {str(k): v for k, v in row.items() if not math.isfinite(v)}
+
+
 NUMBERED = [(name, preset) for name, preset in SETTINGS if "regression" in METHODS[name].tasks]
 
 
