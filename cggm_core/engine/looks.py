@@ -17,7 +17,9 @@ from cggm_core.protocols.task import Task
 
 # Samples of a look after each epoch, and of a full look; fewer of masks, where each sample is a picture of answers.
 EPOCH_SAMPLES, FULL_SAMPLES = 256, 2048
-EPOCH_MASKS, FULL_MASKS = 32, 256
+EPOCH_MASKS, FULL_MASKS = 32, 128
+# How often absent modalities are taken from other samples; an order of masks costs as much as a hundred of vectors.
+EPOCH_ORDERS, FULL_ORDERS = 1, 5
 
 
 class Looks:
@@ -34,8 +36,12 @@ class Looks:
     ) -> None:  # fmt: skip
         masks = task.spec.name == "segmentation"
         self._short, self._full = (
-            Probe(model, predict, task, split, samples, batch, device, precision)
-            for samples in ((EPOCH_MASKS, FULL_MASKS) if masks else (EPOCH_SAMPLES, FULL_SAMPLES))
+            Probe(model, predict, task, split, samples, batch, device, precision, orders)
+            for samples, orders in (
+                ((EPOCH_MASKS, 1), (FULL_MASKS, 1))
+                if masks
+                else ((EPOCH_SAMPLES, EPOCH_ORDERS), (FULL_SAMPLES, FULL_ORDERS))
+            )
         )
         self._when, self._epochs = settings.contributions, settings.epochs
 
@@ -53,6 +59,6 @@ class Looks:
             recorder.look(self._short.contribution(step, epoch))
 
     def full(self, recorder: Recorder, step: int, epoch: int) -> None:
-        """Look at the larger part, with permutations and curves under damage."""
-        found = self._full.contribution(step, epoch, permute=True)
+        """Look at the larger part, with curves under damage."""
+        found = self._full.contribution(step, epoch)
         recorder.look(found, self._full.robustness(step, epoch))

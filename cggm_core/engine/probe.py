@@ -1,8 +1,7 @@
 """Looks at a fixed set of validation samples: who carries the prediction, and how it falls under damage.
 
 Evaluation mode, no gradient, generators of its own: training goes on to the same bits as without it. Features are
-encoded once a look; a subset of modalities costs one fusion and one head, absent ones being zero as in
-`protocols.model.absent`.
+encoded once a look; a subset of modalities costs one fusion and one head for each order.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ Parts = list[tuple[dict[str, Tensor], Tensor, Tensor]]  # features, target, plac
 FloatArray = NDArray[np.float64]
 SEED = 20_241_209  # of the probe set and of every draw a look makes; the run's own seed would move the ruler
 DRAWS = 200  # bootstrap draws: a standard error to 5 percent of itself
-PERMUTATIONS = 5
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIGMAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -47,46 +45,46 @@ class Probe:
         batch: samples predicted together.
         device: where the model is.
         precision: number format of the forward pass.
+        orders: how often absent modalities are taken from other samples; their mean counts.
     """
 
     def __init__(
         self, model: MultimodalModel, predict: Predict, task: Task, split: Split, samples: int, batch: int,
-        device: torch.device, precision: Precision,
+        device: torch.device, precision: Precision, orders: int,
     ) -> None:  # fmt: skip
         self._model, self._predict, self._task, self._split = model, predict, task, split
         self._batch, self._device, self._precision = batch, device, precision
         self._index = torch.randperm(len(split), generator=torch.Generator().manual_seed(SEED))[:samples]
+        self._orders = _circles(len(self), orders)
         self.modalities = model.modalities
 
     def __len__(self) -> int:
         return len(self._index)
 
     @torch.no_grad()
-    def contribution(self, step: int, epoch: int, *, permute: bool = False) -> Contribution:
+    def contribution(self, step: int, epoch: int) -> Contribution:
         """Shapley values, removal and the rest of `Contribution`.
+
+        A coalition keeps its own modalities; all others come together from another sample, so the network sees
+        nothing it could not meet (zeros everywhere can turn a whole mask on or off by the head's bias alone). Single
+        modalities and leave-one-out are taken with zeros besides, as the paper removes a modality.
 
         Args:
             step: last optimiser step, for the record.
             epoch: pass it belongs to.
-            permute: whether modalities are also taken from other samples, `PERMUTATIONS` more fusions a modality.
         """
-        count = len(self.modalities)
+        names, count = self.modalities, len(self.modalities)
         masks = measure.subsets_needed(count, SEED)
-        keeps = [tuple(m for i, m in enumerate(self.modalities) if mask >> i & 1) for mask in masks]
-        shuffles = self._shuffles() if permute else []
         with self._evaluating():
             features = self._features()
-            evidence = np.stack([self._evidence(features, keep) for keep in keeps])
-            permuted = [
-                np.stack([self._evidence(self._mixed(features, m, order)) for order in shuffles])
-                for m in self.modalities if permute
-            ]  # fmt: skip
-        return _summed(
-            self._task, self.modalities, masks, evidence, permuted, Contribution(
-                step, epoch, self.modalities, self._task.value_name, len(self), count <= measure.MOST_EXACT,
-                0.0, 0.0, (), (), (), (),
-            ),
-        )  # fmt: skip
+            whole = self._evidence(features)
+            coalitions = [whole if mask == masks[-1] else self._mixed_evidence(features, mask) for mask in masks]
+            single = [self._evidence(features, (m,)) for m in names]
+            rest = [self._evidence(features, [k for k in names if k != m]) for m in names]
+        return _summed(self._task, names, masks, np.stack(coalitions), np.stack([*single, *rest]), Contribution(
+            step, epoch, names, self._task.value_name, len(self), count <= measure.MOST_EXACT,
+            0.0, 0.0, (), (), (), (),
+        ))  # fmt: skip
 
     @torch.no_grad()
     def robustness(self, step: int, epoch: int) -> tuple[RobustnessCurve, ...]:
@@ -95,12 +93,11 @@ class Probe:
         with self._evaluating():
             features = self._features()
             whole = self._evidence(features)
-            order = self._shuffles()[0]
             turn = np.random.default_rng(SEED).permutation(len(self)) / len(self)
             for m in self.modalities:
                 kept = [k for k in self.modalities if k != m]
                 gone = self._evidence(features, kept)
-                other = self._evidence(self._mixed(features, m, order))
+                other = self._evidence(self._mixed(features, kept, self._orders[0]))
                 noisy = [whole] + [self._evidence(self._noisy(features, m, s)) for s in SIGMAS[1:]]
                 # Nested: what is damaged at a small share is damaged at every larger one.
                 shared = {"removal": gone, "permutation": other}
@@ -139,21 +136,21 @@ class Probe:
         joined: FloatArray = torch.cat(found).double().cpu().numpy()
         return joined
 
-    def _shuffles(self) -> list[NDArray[np.int64]]:
-        """Orders in which no sample keeps its own: random circles, the same at every look."""
-        made = []
-        for number in range(PERMUTATIONS):
-            circle = np.random.default_rng([SEED, number]).permutation(len(self))
-            order = np.empty_like(circle)
-            order[circle] = np.roll(circle, 1)
-            made.append(order)
-        return made
+    def _mixed_evidence(self, parts: Parts, mask: int) -> FloatArray:
+        """`[samples, k]` with the modalities outside `mask` taken from other samples, mean over the orders."""
+        kept = [m for place, m in enumerate(self.modalities) if mask >> place & 1]
+        drawn = [self._evidence(self._mixed(parts, kept, order)) for order in self._orders]
+        found: FloatArray = np.mean(drawn, axis=0)
+        return found
 
-    def _mixed(self, parts: Parts, modality: str, order: NDArray[np.int64]) -> Parts:
-        """The parts with one modality's features taken from other samples."""
-        whole = torch.cat([features[modality] for features, _, _ in parts])
-        places = torch.from_numpy(order).to(whole.device)
-        return [(f | {modality: whole[places[p.to(whole.device)]]}, target, p) for f, target, p in parts]
+    def _mixed(self, parts: Parts, keep: Sequence[str], order: NDArray[np.int64]) -> Parts:
+        """The parts with every modality outside `keep` taken from the samples that `order` names."""
+        other = {m: torch.cat([features[m] for features, _, _ in parts]) for m in self.modalities if m not in keep}
+        places = torch.from_numpy(order)
+        return [
+            (features | {m: whole[places[p].to(whole.device)] for m, whole in other.items()}, target, p)
+            for features, target, p in parts
+        ]
 
     def _noisy(self, parts: Parts, modality: str, sigma: float) -> Parts:
         """The parts with one modality encoded anew from inputs with noise; padding stays padding."""
@@ -179,35 +176,49 @@ class Probe:
             self._model.train(training)
 
 
+def _circles(samples: int, count: int) -> list[NDArray[np.int64]]:
+    """Orders in which no sample keeps its own: random circles, the same at every look."""
+    made = []
+    for number in range(count):
+        circle = np.random.default_rng([SEED, number]).permutation(samples)
+        order = np.empty_like(circle)
+        order[circle] = np.roll(circle, 1)
+        made.append(order)
+    return made
+
+
 def _summed(
-    task: Task, modalities: tuple[str, ...], masks: tuple[int, ...], evidence: FloatArray, permuted: list[FloatArray],
+    task: Task, modalities: tuple[str, ...], masks: tuple[int, ...], evidence: FloatArray, zeroed: FloatArray,
     empty: Contribution,
 ) -> Contribution:  # fmt: skip
-    """Numbers of a look from the evidence of every subset, `[subsets, samples, k]`."""
-    count, everyone = len(modalities), len(masks) - 1
+    """Numbers of a look.
+
+    Args:
+        task: says what a value is.
+        modalities: in model order.
+        masks: coalitions.
+        evidence: of the coalitions, `[masks, samples, k]`.
+        zeroed: of each modality alone, then of all but each, others zero: `[2 modalities, samples, k]`.
+        empty: what else the look says of itself.
+    """
+    count, column = len(modalities), {mask: place for place, mask in enumerate(masks)}
+    rest = [column[masks[-1] ^ (1 << m)] for m in range(count)]
     weights = measure.shapley_weights(count, SEED)
-    column: Mapping[int, int] = {mask: place for place, mask in enumerate(masks)}
-    single = [column[1 << m] for m in range(count)]
-    rest = [column[masks[everyone] ^ (1 << m)] for m in range(count)]
-    value = task.value_of(evidence.mean(1))
-    drawn = _drawn(task, evidence)
-    error = drawn.std(0, ddof=1)
+    value, zero = task.value_of(evidence.mean(1)), task.value_of(zeroed.mean(1))
+    drawn, zero_drawn = _drawn(task, evidence), _drawn(task, zeroed)
+    zero_error, whole = zero_drawn.std(0, ddof=1), drawn[:, [-1]]
     covariance = np.cov(drawn @ weights.T, rowvar=False) + np.diag(measure.order_variance(value, count, SEED))
-    each = task.value_of(evidence)
-    best_alone = each[single].max(0)
-    mixed = np.array([task.value_of(one.mean(1)).mean() for one in permuted])
-    lost = [drawn[:, everyone] - _drawn(task, one).mean(1) for one in permuted]
+    everyone, best_alone = task.value_of(evidence[-1]), task.value_of(zeroed[:count]).max(0)
     return replace(
         empty,
-        everyone=float(value[everyone]), nobody=float(value[0]),
-        alone=_numbers(value[single]), without=_numbers(value[rest]), shapley=_numbers(weights @ value),
-        covariance=tuple(_numbers(row) for row in covariance),
-        everyone_error=float(error[everyone]), alone_error=_numbers(error[single]),
-        without_error=_numbers(error[rest]),
-        removal_error=_numbers((drawn[:, [everyone]] - drawn[:, rest]).std(0, ddof=1)),
-        permuted=_numbers(mixed), permuted_error=_numbers([one.std(ddof=1) for one in lost]),
-        preferred=tuple(int(n) for n in measure.preferences(each.T @ weights.T)),
-        fused_best=int((each[everyone] > best_alone).sum()), alone_best=int((best_alone > each[everyone]).sum()),
+        everyone=float(value[-1]), nobody=float(value[0]), shapley=_numbers(weights @ value),
+        covariance=tuple(_numbers(row) for row in covariance), everyone_error=float(whole.std(ddof=1)),
+        alone=_numbers(zero[:count]), alone_error=_numbers(zero_error[:count]),
+        without=_numbers(zero[count:]), without_error=_numbers(zero_error[count:]),
+        removal_error=_numbers((whole - zero_drawn[:, count:]).std(0, ddof=1)),
+        permuted=_numbers(value[rest]), permuted_error=_numbers((whole - drawn[:, rest]).std(0, ddof=1)),
+        preferred=tuple(int(n) for n in measure.preferences(task.value_of(evidence).T @ weights.T)),
+        fused_best=int((everyone > best_alone).sum()), alone_best=int((best_alone > everyone).sum()),
         subsets={mask: float(value[place]) for place, mask in enumerate(masks)},
     )  # fmt: skip
 

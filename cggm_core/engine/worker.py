@@ -150,7 +150,9 @@ class _Worker:
         trainer = self._trainer
         self._writer.progress(trainer.steps, self._config.training.epochs)
         self._writer.state("running")
-        self._writer.event(trainer.place.step, "resume" if resumed else "start", *self._described(resumed))
+        said, device = described(trainer), trainer.device
+        text = f"training {'goes on' if resumed else 'starts'} on {device} ({said['processor']})"
+        self._writer.event(trainer.place.step, "resume" if resumed else "start", text, said)
         if resumed:
             self._forget_old_requests()
         self._save()
@@ -257,19 +259,24 @@ class _Worker:
             self._writer.event(self._trainer.place.step, "warning", f"checkpoint not written: {error}")
         self._saved = time.monotonic()
 
-    def _described(self, resumed: bool) -> tuple[str, dict[str, Any]]:
-        trainer, device = self._trainer, self._trainer.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-        text = f"training {'goes on' if resumed else 'starts'} on {device} ({name})"
-        count = sum(p.numel() for p in trainer.parts.parameters)
-        read = sum(p.numel() for p in trainer.readers.modules.parameters()) if trainer.readers else 0
-        return text, {
-            "device": str(device), "processor": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
-            "python": platform.python_version(), "data": self._data.fingerprint, "task": self._data.task.name,
-            "score": trainer.task.score_name, "unit": self._data.task.unit, "chance": trainer.task.chance,
-            "modalities": list(self._data.modalities), "parameters": count, "classifier_parameters": read,
-            "samples": {name: len(split) for name, split in self._data.splits.items()},
-        }  # fmt: skip
+
+def described(trainer: Trainer) -> dict[str, Any]:
+    """What the start event says of a training: device, task, chance, modalities, sizes."""
+    device, data = trainer.device, trainer.data
+    count = sum(p.numel() for p in trainer.parts.parameters)
+    read = sum(p.numel() for p in trainer.readers.modules.parameters()) if trainer.readers else 0
+    return {
+        "device": str(device), "processor": processor(device), "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "python": platform.python_version(), "data": data.fingerprint,
+        "task": data.task.name, "score": trainer.task.score_name, "unit": data.task.unit,
+        "chance": trainer.task.chance, "modalities": list(data.modalities), "parameters": count,
+        "classifier_parameters": read, "samples": {name: len(split) for name, split in data.splits.items()},
+    }  # fmt: skip
+
+
+def processor(device: torch.device) -> str:
+    """Name of a GPU, or kind of the host's processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
 def _shown(value: object) -> str:

@@ -28,18 +28,18 @@ class Contribution:
         value: what v is: accuracy, skill or Dice.
         samples: of the probe set.
         exact: whether Shapley values come from every subset, not from sampled orders.
-        everyone, nobody: v with all modalities and with none.
-        alone, without: v with one modality only, and with all but that one.
+        everyone, nobody: v with all modalities of a sample, and with all of another sample.
+        alone, without: v with one modality only, and with all but that one, what is absent being zero features.
         shapley: contribution of each; they sum to `everyone - nobody`.
         covariance: of `shapley` over resampled probe samples (and sampled orders), row by row.
         alone_error, without_error, everyone_error: standard errors over resampled probe samples.
         removal_error: of `everyone - without`, whose samples are the same and so vary together.
-        permuted: v with one modality taken from other samples, mean over permutations; empty where not measured.
+        permuted: v with one modality taken from another sample.
         permuted_error: standard error of `everyone - permuted`.
         preferred: samples to which each modality contributes most, and at the end those that nobody leads.
         fused_best, alone_best: samples whose value is best with all modalities, and best with one alone.
-        masking: how a modality was taken away.
-        subsets: v of every subset evaluated, by bit mask (bit i is modality i).
+        masking: what absent modalities of a coalition were.
+        subsets: v of every coalition evaluated, by bit mask (bit i is modality i).
     """
 
     step: int
@@ -63,7 +63,7 @@ class Contribution:
     preferred: tuple[int, ...] = ()
     fused_best: int = 0
     alone_best: int = 0
-    masking: str = "zero features"
+    masking: str = "another sample's"
     subsets: Mapping[int, float] = field(default_factory=dict)
 
 

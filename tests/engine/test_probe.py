@@ -29,8 +29,8 @@ def test_what_a_look_finds_adds_up(make) -> None:
     assert sum(found.shapley) == pytest.approx(found.everyone - found.nobody, abs=1e-12)
     assert len(found.subsets) == 2**count
     assert sum(found.preferred) == found.samples
-    assert found.alone == tuple(found.subsets[1 << m] for m in range(count))
-    assert found.without == tuple(found.subsets[2**count - 1 - (1 << m)] for m in range(count))
+    assert found.permuted == tuple(found.subsets[2**count - 1 - (1 << m)] for m in range(count))
+    assert (found.everyone, found.nobody) == (found.subsets[2**count - 1], found.subsets[0])
     covariance = np.array(found.covariance)
     assert np.allclose(covariance, covariance.T)
     assert (np.linalg.eigvalsh(covariance) > -1e-12).all()
@@ -63,7 +63,7 @@ def test_the_probe_set_is_the_same_at_every_look_and_for_every_seed() -> None:
 
 def test_no_sample_keeps_its_own_when_permuted() -> None:
     config = tiny_config()
-    for order in Trainer(config, tiny_data(config))._looks._full._shuffles():
+    for order in Trainer(config, tiny_data(config))._looks._full._orders:
         assert sorted(order) == list(range(len(order)))
         assert not (order == np.arange(len(order))).any()
 
