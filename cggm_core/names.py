@@ -79,7 +79,8 @@ _EVERY_RUN = (
     _step("score_gain", "Score gain", "", "neutral", "modality",
           "the change of the unimodal score that the coefficient used (Delta epsilon of Eq. 6)", 0.0),
     _step("balance_coefficient", "Balancing coefficient", "", "neutral", "modality",
-          "B_m of Eq. 7, rho included: exactly the factor applied to the gradients of modality m", 1.0),
+          "B_m of Eq. 7, rho included: exactly the factor applied to the gradients of modality m (to the change of "
+          "its weights where the method scales updates)", 1.0),
     _step("gradient_norm_raw", "Gradient norm, raw", "", "neutral", "modality",
           "L2 norm over the parameters of modality m, after backward, before the method, before clipping; "
           "loss is a mean over the batch", None, (0.0, None)),
@@ -110,6 +111,9 @@ _OF_METHODS = (
     _step("coefficient_undefined", "Coefficient undefined", "", "lower", "fused",
           "1 where the sum of score gains is zero to rounding, so that B kept its last value; else 0",
           0.0, (0.0, 1.0)),
+    _step("soft_score", "Soft score", "", "higher", "modality",
+          "continuous score of modality m's classifier on the training batch, whose gain the coefficient used: "
+          "probability of the right class, exp(-|error|/spread), soft Dice", None, (0.0, 1.0)),
     _step("direction_weight", "Direction weight", "", "neutral", "modality",
           "the weight B_m that the direction loss used; equals the balancing coefficient where that is applied",
           1.0),

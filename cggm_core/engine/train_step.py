@@ -68,6 +68,7 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
     if measuring:
         measuring.after(step)
     method.update(step, _Update(parts))
+    step._settle_updates()
     if parts.readers:
         parts.readers.update()
     step._fill(Phase.UPDATED)

@@ -58,7 +58,8 @@ def watch(
         preset: of the method; "" is its first.
         knobs: of the method, values that leave the preset.
         runs: folder of all runs; None is `$CGGM_RUNS`, else `runs/`.
-        optimiser: one or several, for the learning rate (of the first) and, with a scaler, to unscale gradients.
+        optimiser: one or several, for the learning rate (of the first), with a scaler to unscale gradients, and for a
+            method that scales updates.
         scaler: of mixed precision; given, `step` unscales the optimisers' gradients that are not unscaled yet, so
             leave `unscale_` out after it. Not given, call `scaler.unscale_` before `step`.
         accumulate: micro-batches a step; `step` is called after each backward and acts on every last one.

@@ -89,7 +89,9 @@ class Gear:
             self._measuring.load_state_dict(scores)
             self._writer.event(index, "note", f"{sum(self._trained)} parameter tensors of the encoders train now")
         target = torch.cat([part.target for part in parts]) if len(parts) > 1 else parts[0].target
-        step = WatchedStep(index, epoch, target, plan.model, task, plan.granted, loss, open_loss=open_loss)
+        step = WatchedStep(
+            index, epoch, target, plan.model, task, plan.granted, loss, open_loss=open_loss, optimisers=plan.optimisers
+        )
         step._fill(Phase.LOSS)
         quiet = contextlib.nullcontext() if open_loss else torch.no_grad()
         if task is not None and self.readers is not None:
@@ -119,6 +121,7 @@ class Gear:
 
     def finish(self, step: WatchedStep, host: Mapping[MetricKey, float]) -> None:
         """The update is over: record the step's row."""
+        step.over()
         step._fill(Phase.UPDATED)
         if self._plan.method is not None:
             self._plan.method.on_step_end(step)

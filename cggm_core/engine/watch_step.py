@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from cggm_core.engine.readers import UnimodalReaders
 from cggm_core.engine.watch_hooks import Heard
 from cggm_core.engine.watch_model import WatchedModel
-from cggm_core.errors import DataError
+from cggm_core.errors import CapabilityError, DataError
 from cggm_core.protocols.data import Batch
 from cggm_core.protocols.step import Phase, Step
 from cggm_core.protocols.task import Task
@@ -42,16 +43,18 @@ class WatchedStep(Step):
     Args:
         given: the loss as the loop gave it.
         open_loss: whether backward is still to come, so that terms may be added.
+        optimisers: of the loop, where an update can be met.
     """
 
     def __init__(
         self, index: int, epoch: int, target: Tensor, model: WatchedModel, task: Task | None, granted: frozenset[str],
-        given: Tensor, *, open_loss: bool,
+        given: Tensor, *, open_loss: bool, optimisers: Sequence[torch.optim.Optimizer] = (),
     ) -> None:  # fmt: skip
         batch = Batch({}, target, torch.empty(0, dtype=torch.int64))
         parameters = {m: [p for p in model.own[m] if p.requires_grad] for m in model.modalities}
         super().__init__(index, epoch, batch, model, task, parameters, granted)  # type: ignore[arg-type]
         self.given, self._open = given, open_loss
+        self._optimisers, self._awaited = optimisers, list[RemovableHandle]()
         self.untaken: list[str] = []
 
     @property
@@ -66,6 +69,30 @@ class WatchedStep(Step):
             super().add_loss(name, value)
         else:
             self.untaken.append(name)
+
+    def scale_updates(self, coefficients: Mapping[str, Tensor]) -> None:
+        """See `Step`; the loop's optimisers are met right after their own step.
+
+        Raises:
+            CapabilityError: where the parameters of an encoder are in none of the optimisers that were given.
+        """
+        held = {id(p) for optimiser in self._optimisers for group in optimiser.param_groups for p in group["params"]}
+        if missing := [m for m in coefficients if any(id(p) not in held for p in self.parameters[m])]:
+            raise CapabilityError(
+                f"the method scales updates, and those of encoder {missing[0]!r} are in no optimiser the watch was "
+                "given: add optimiser=, or knobs={'scales': 'gradient'}"
+            )
+        super().scale_updates(coefficients)
+        self._awaited = [optimiser.register_step_post_hook(self._met) for optimiser in self._optimisers]
+
+    def over(self) -> None:
+        """The step is over: an optimiser that has not stepped (a scaler saw an infinity) is waited for no more."""
+        for handle in self._awaited:
+            handle.remove()
+        self._awaited = []
+
+    def _met(self, optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        self._settle_updates({id(p) for group in optimiser.param_groups for p in group["params"]})
 
     def settle(self, loss: Tensor) -> None:
         """Backward is over: the loss is the one it ran on, and nothing holds a graph."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 
@@ -43,6 +43,23 @@ def scale_(tensors: Sequence[Tensor], coefficient: Tensor) -> None:
     if tensors:
         # The list form is one call for an encoder instead of one per weight; PyTorch's optimisers rest on it.
         torch._foreach_mul_(list(tensors), coefficient.to(tensors[0].dtype))
+
+
+def scale_change_(parameters: Sequence[nn.Parameter], before: Sequence[Tensor], coefficient: Tensor) -> None:
+    """Theta <- theta + (B - 1) (theta - theta_before), in place: multiply a change by B.
+
+    A coefficient of exactly 1 leaves every value as it was.
+
+    Args:
+        parameters: as they are after the change.
+        before: copies from before it; left unchanged.
+        coefficient: B, a scalar tensor, not read on the host.
+    """
+    if parameters:
+        with torch.no_grad():
+            change = torch._foreach_sub(list(parameters), list(before))
+            torch._foreach_mul_(change, (coefficient - 1).to(change[0].dtype))
+            torch._foreach_add_(list(parameters), change)
 
 
 def keep_copy(parameters: Sequence[Tensor], into: list[Tensor]) -> None:

@@ -33,7 +33,13 @@ CARD = MethodCard(
               live=True),
         Param("magnitude", True, text="scale the encoders' gradients by B", live=True),
         Param("direction", True, text="add lam times the direction loss", live=True),
-        Param("span", 50, 2, 100_000, "stable only: steps over which scores are smoothed; 2 is as noisy as a batch, "
+        Param("epsilon", "score", text="what a gain is the change of: the task's score, which moves in steps of one "
+              "sample, or its continuous form (probability of the right class, exp(-|error|/spread), soft Dice)",
+              choices=("score", "soft")),
+        Param("scales", "gradient", text="what B multiplies: an encoder's gradient, of which Adam cancels all that is "
+              "constant, or the change the optimiser makes to its weights, which nothing cancels",
+              choices=("gradient", "update")),
+        Param("span", 20, 2, 100_000, "stable only: steps over which scores are smoothed; 2 is as noisy as a batch, "
               "thousands react late"),
     ),
     presets=(
@@ -41,13 +47,16 @@ CARD = MethodCard(
                {"variant": "paper", "rho": 1.3, "lam": 0.15}),
         Preset("released", "what the authors' code computes, for comparison",
                {"variant": "released", "rho": 1.3, "lam": 0.15}),
-        Preset("stable", "ours: smoothed gains, no negative coefficient, bounded, mean over modalities fixed at rho",
-               {"variant": "stable", "rho": 1.0, "lam": 0.15}),
+        Preset("stable", "ours: gains since the start, smoothed and continuous; B from 0 to rho M/(M-1) with mean rho, "
+               "on the update; no direction loss",
+               {"variant": "stable", "rho": 1.0, "lam": 0.15, "direction": False, "epsilon": "soft",
+                "scales": "update", "span": 20}),
     ),
     lever="gradient",
     paper="Guo et al., NeurIPS 2024",
     requires=("unimodal_scores", "head_gradients", "encoder_gradients"),
-    reports=("score_gain", "direction_loss", "direction_weight", "coefficient_undefined", "weight_cosine"),
+    reports=("score_gain", "soft_score", "direction_loss", "direction_weight", "coefficient_undefined",
+             "weight_cosine"),
     neutral={"magnitude": False, "direction": False},
     cost="classifiers on each modality's features, forward and backward",
     departs="paper: L_gm of the same step (Eq. 13, not Algorithm 1), last layer's weight only; released: cosine of "
@@ -63,6 +72,11 @@ class Cggm(BalanceMethod):
     B_m = rho (sum gain - gain_m) / sum gain scales the gradients of modality m's own parameters;
     lam L_gm with L_gm = 1/M sum |B_m| - B_m cos(G_F, G_m) is added to the loss of the same step.
 
+    Variant stable: gain_m = moving average of the score minus the score at the first step;
+    B_m = rho M/(M-1) (1 - p_m / sum p), p_m = max(gain_m, 0) + noise; the direction loss, where it is on, is
+    multiplied by the size of the task loss, so that it fades with what it competes against (a cosine does not
+    shrink with the gradients it compares).
+
     Reference: Guo et al., NeurIPS 2024, Eq. 6-13, Algorithm 1.
 
     Departs from the paper: see the card; the variants are described in `measures.coefficients`.
@@ -73,7 +87,7 @@ class Cggm(BalanceMethod):
         zero = torch.zeros(len(context.model.modalities), device=context.device, dtype=context.measure_dtype)
         neutral = torch.ones_like(zero) / float(self.knobs["rho"])
         self.state = {
-            "scores": zero, "shares": neutral, "fast": zero, "slow": zero, "noise": zero.sum(),
+            "scores": zero, "shares": neutral, "start": zero, "average": zero, "noise": zero.sum(),
         }  # fmt: skip
         self.steps = 0
         self.stale: dict[str, Tensor] = {}
@@ -81,13 +95,14 @@ class Cggm(BalanceMethod):
     def on_loss(self, step: Step) -> None:
         """Coefficients from the classifiers' scores, and the direction loss."""
         variant, rho = self.knobs["variant"], float(self.knobs["rho"])
-        scores = torch.stack([step.unimodal_scores[m] for m in step.modalities])
+        scores = self._scores(step)
         gain, shares, undefined = self._shares(scores, str(variant))
         # The factor is applied in the gradients' own format; what is recorded and weighs L_gm is that very number.
         self.coefficients = (rho * shares).float().to(shares.dtype)
         weights = shares if variant == "released" else self.coefficients
         if self.knobs["direction"] and variant != "released":
-            step.add_loss("direction", float(self.knobs["lam"]) * self._direction(step, weights))
+            size = step.task_loss.detach() if variant == "stable" else 1.0
+            step.add_loss("direction", float(self.knobs["lam"]) * size * self._direction(step, weights))
         elif self.knobs["direction"]:
             self._add_stale_direction(step)
         with torch.no_grad():
@@ -103,18 +118,29 @@ class Cggm(BalanceMethod):
         step.report("coefficient_undefined", undefined.to(shares.dtype))
 
     def on_gradients(self, step: Step) -> None:
-        """Eq. 8: every parameter that feeds modality m alone is scaled by B_m."""
-        if self.knobs["magnitude"]:
-            step.scale_gradients(
-                dict(zip(step.modalities, self.coefficients, strict=True)),
-                projections=self.knobs["variant"] != "released",
-            )
+        """Eq. 8: what every parameter that feeds modality m alone learns is scaled by B_m."""
+        if not self.knobs["magnitude"]:
+            return
+        coefficients = dict(zip(step.modalities, self.coefficients, strict=True))
+        if self.knobs["scales"] == "update":
+            step.scale_updates(coefficients)
+        else:
+            step.scale_gradients(coefficients, projections=self.knobs["variant"] != "released")
+
+    def _scores(self, step: Step) -> Tensor:
+        """Epsilon of Eq. 6, `[modalities]`."""
+        if self.knobs["epsilon"] == "score":
+            return torch.stack([step.unimodal_scores[m] for m in step.modalities])
+        target, logits = step.batch.target, step.unimodal_logits
+        soft = {m: step.task.soft_score(logits[m], target) for m in step.modalities}
+        step.report("soft_score", soft)
+        return torch.stack(list(soft.values()))
 
     def _shares(self, scores: Tensor, variant: str) -> tuple[Tensor, Tensor, Tensor]:
         """Gains, shares without rho, and whether they are undefined; moves the state on by one step."""
         state = self.state
         if variant == "stable":
-            gain, noise = self._smoothed_gain(scores)
+            gain, noise = self._learnt(scores)
             return (
                 gain,
                 share_of_others_stable(gain, noise),
@@ -129,23 +155,21 @@ class Cggm(BalanceMethod):
         state["scores"], state["shares"] = scores, shares
         return gain, shares, undefined
 
-    def _smoothed_gain(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Gain of a fast over a slow moving average of each score, and the spread that chance alone gives it.
+    def _learnt(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain of each score's moving average over its first value, and the spread that chance alone gives it.
 
-        Both averages start at the first scores seen, so the first gain is 0 and not the score itself. The average
-        over `span` steps of independent batches has a variance of 1/span of a batch's.
+        Untrained classifiers on untrained features score alike, so the first score is the level of chance. The
+        average over `span` steps of independent batches has a variance of 1/span of a batch's.
         """
         state, span = self.state, int(self.knobs["span"])
-        fast, slow = 2 / (span + 1), 2 / (4 * span + 1)
         if self.steps == 0:
-            state["fast"], state["slow"] = scores, scores
-        surprise = (scores - state["fast"]).square().mean()
+            state["start"], state["average"] = scores, scores
+        surprise = (scores - state["average"]).square().mean()
         state["noise"] = state["noise"] + (surprise - state["noise"]) / min(self.steps + 1, span)
-        state["fast"] = state["fast"] + fast * (scores - state["fast"])
-        state["slow"] = state["slow"] + slow * (scores - state["slow"])
+        state["average"] = state["average"] + 2 / (span + 1) * (scores - state["average"])
         self.steps += 1
         tiny = torch.finfo(scores.dtype).tiny ** 0.5
-        return state["fast"] - state["slow"], (state["noise"] / span).sqrt() + tiny
+        return state["average"] - state["start"], (state["noise"] / span).sqrt() + tiny
 
     @staticmethod
     def _direction(step: Step, weights: Tensor) -> Tensor:

@@ -112,6 +112,11 @@ class Segmentation(Task):
         """Probability of the true class, mean over the pixels."""
         return true_probability(logits, target).flatten(1).mean(1)
 
+    def soft_score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """mean_c D_c as in the loss: the background, which every modality knows at once, is no part of it."""
+        p = logits.detach().float().softmax(dim=1)
+        return 1 - self.dice_loss(*self.soft_counts(p, self.masks(target, p))).to(measure_dtype(p.device))
+
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         """See `metrics_of`."""
         return self.metrics_of(self.counts(logits, target))

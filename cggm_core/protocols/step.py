@@ -7,7 +7,7 @@ training device: nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cggm_core.errors import CapabilityError, PhaseError
 from cggm_core.measures.directions import cosines, head_gradient
-from cggm_core.measures.gradients import gradients_of, scale_
+from cggm_core.measures.gradients import gradients_of, scale_, scale_change_
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import Batch
 from cggm_core.protocols.model import MultimodalModel, absent
@@ -65,7 +65,7 @@ class Step:
         epoch: pass over the data, from 0.
         batch: inputs, target and ids.
         modalities: names in model order.
-        scaled: coefficient applied by `scale_gradients`, by modality; empty while none was.
+        scaled: coefficient applied by `scale_gradients` or `scale_updates`, by modality; empty while none was.
         changed: whether the method has had its hands on encoder gradients.
         readings: what the method reported, for the recorder.
 
@@ -87,6 +87,7 @@ class Step:
         self.changed = False
         self.readings: dict[MetricKey, Tensor | float] = {}
         self._granted = granted
+        self._before: dict[str, list[Tensor]] = {}
         self._held: dict[str, Any] = {}
 
     def _fill(self, phase: Phase, **fields: Any) -> None:
@@ -290,6 +291,35 @@ class Step:
             spared = set() if projections else {id(p) for p in self.model.projection_of(modality)}
             scale_(gradients_of([p for p in self.parameters[modality] if id(p) not in spared]), coefficient)
             self.scaled[modality] = coefficient
+
+    def scale_updates(self, coefficients: Mapping[str, Tensor]) -> None:
+        """Multiply the change that the coming update makes to each modality's own parameters, and record the factor.
+
+        theta <- theta_before + B (theta_after - theta_before), after clipping and the optimiser's step: what
+        neither an optimiser that divides by the gradient's size nor clipping can undo. With plain gradient descent
+        and no clipping it is the same as scaling the gradient. Weight decay that the optimiser applies is part of
+        the change; its moments are those of the unscaled gradient.
+
+        Args:
+            coefficients: modality -> scalar; a modality left out keeps its update (factor 1).
+        """
+        self._need("encoder_gradients")
+        if self.phase != Phase.GRADIENTS:
+            raise PhaseError("updates can be scaled in on_gradients only")
+        for modality, coefficient in coefficients.items():
+            self._before[modality] = [p.detach().clone() for p in self.parameters[modality]]
+            self.scaled[modality] = coefficient
+
+    def _settle_updates(self, updated: Collection[int] | None = None) -> None:
+        """For the trainer: the update is done, scale what `scale_updates` asked for.
+
+        Args:
+            updated: ids of the parameters that have changed by now, each to be named once; None for all.
+        """
+        for modality, before in self._before.items():
+            pairs = zip(self.parameters[modality], before, strict=True)
+            found = [(p, b) for p, b in pairs if updated is None or id(p) in updated]
+            scale_change_([p for p, _ in found], [b for _, b in found], self.scaled[modality])
 
     def encoder_gradients(self, modality: str) -> list[Tensor]:
         """Gradients of a modality's own parameters, to be changed in place; those that are not there are left out."""

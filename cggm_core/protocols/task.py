@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cggm_core.measures.gradients import measure_dtype
 from cggm_core.protocols.data import TaskSpec
 
 
@@ -67,6 +68,14 @@ class Task(ABC):
 
         What methods that compare modalities by a quotient need: a positive number without the jumps of a count.
         """
+
+    def soft_score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Score of the batch without the steps of a count, in (0, 1], higher is better, in the measuring dtype.
+
+        The mean agreement, unless the task's score is pooled otherwise. Small changes of a prediction change it a
+        little, and it moves long before the first prediction turns right; no gradient flows from it.
+        """
+        return self.agreement(logits.detach(), target).to(measure_dtype(logits.device)).mean()
 
     @abstractmethod
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cggm_core.measures.gradients import gradients_of, keep_copy, l2_norm, scale_, update_ratio
+from cggm_core.measures.gradients import gradients_of, keep_copy, l2_norm, scale_, scale_change_, update_ratio
 from cggm_core.measures.scores import accuracy
 
 
@@ -51,3 +51,20 @@ def test_accuracy_is_an_exact_count() -> None:
     found = accuracy(logits, torch.tensor([0, 1, 1]))
     assert found.dtype == torch.float64
     assert float(found) == 2 / 3
+
+
+def test_a_change_is_scaled_by_hand() -> None:
+    one, other = nn.Parameter(torch.tensor([3.0, -1.0])), nn.Parameter(torch.tensor([[5.0]]))
+    scale_change_([one, other], [torch.tensor([1.0, -1.0]), torch.tensor([[1.0]])], torch.tensor(0.25).double())
+    assert one.tolist() == [1.5, -1.0]
+    assert other.tolist() == [[2.0]]
+
+
+def test_a_change_scaled_by_one_or_by_zero() -> None:
+    after = torch.tensor([1e-45, 0.0, 3.3, -1e30])
+    before, kept, undone = torch.tensor([1.0, 2.0, 3.0, 1e30]), nn.Parameter(after.clone()), nn.Parameter(after.clone())
+    scale_change_([kept], [before], torch.ones((), dtype=torch.float64))
+    assert kept.detach().numpy().tobytes() == after.numpy().tobytes()
+    scale_change_([undone], [before], torch.zeros((), dtype=torch.float64))
+    torch.testing.assert_close(undone.detach(), before)
+    scale_change_([], [], torch.ones(()))
