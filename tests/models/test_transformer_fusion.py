@@ -144,3 +144,18 @@ def test_what_it_cannot_do_is_refused():
         build({"v": ModalitySpec("graph", (3,)), "s": SEQUENCE})
     with pytest.raises(ConfigError, match=r"heads is 6, but must divide width 40: take one of 1, 2, 4, 5"):
         TransformerFusionBuilder(heads=6)
+
+
+@pytest.mark.parametrize("number", [torch.bfloat16, torch.float16])
+def test_short_number_formats_with_padding(number):
+    model, data = build({**MIXED, "s": ModalitySpec("sequence", (5, 3), True)})
+    inputs = dict(data.splits["train"].inputs)
+    inputs["s"] = inputs["s"].clone()
+    inputs["s"][0], inputs["s"][1, 3:] = 0.0, 0.0
+    classifiers = model.build_classifiers()
+    with torch.autocast("cpu", dtype=number):
+        features = model.encode(inputs)
+        logits = model.head(model.fuse(features))
+        (logits.float().square().sum() + classifiers["s"](features["s"].detach()).float().square().sum()).backward()
+    assert torch.allclose(logits.float(), model(inputs), atol=0.1)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
