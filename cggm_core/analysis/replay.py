@@ -37,13 +37,15 @@ class Setting:
         epsilon: paper: a sum of gains up to this size counts as undefined, so that the coefficient keeps its last
             value (0 is the method, where only rounding counts); released: what is added to the sum (1e-8 is the
             method's; towards 1 every coefficient goes to rho).
+        soft: gains are those of the continuous score, where the run logged it; else of the task's score.
     """
 
     variant: Variant = "paper"
     rho: float = 1.3
-    span: int = 50
+    span: int = 20
     half_life: float = 0.0
     epsilon: float = 0.0
+    soft: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,18 @@ class Recorded:
         step: `[T]`, ascending.
         scores: unimodal scores, `[T, M]`.
         applied: coefficients that were applied, `[T, M]`; empty (`[T, 0]`) where none were recorded.
+        soft: continuous scores, `[T, M]`; empty (`[T, 0]`) where the method used none.
     """
 
     modalities: tuple[str, ...]
     step: IntArray
     scores: FloatArray
     applied: FloatArray
+    soft: FloatArray
+
+    def scores_of(self, setting: Setting) -> FloatArray:
+        """The scores whose gains a setting takes, as far as they were logged."""
+        return self.soft if setting.soft and self.soft.shape[1] else self.scores
 
 
 def recorded(reader: RunReader) -> Recorded:
@@ -68,12 +76,15 @@ def recorded(reader: RunReader) -> Recorded:
     keys = reader.keys()
     modalities = tuple(key.modality for key in keys if key.metric == "unimodal_score")
     score_keys = [MetricKey("unimodal_score", m) for m in modalities]
-    factor_keys = [MetricKey("balance_coefficient", m) for m in modalities]
-    found = reader.series([*score_keys, *factor_keys])
-    step, scores = _together([(found[key].step, found[key].value) for key in score_keys])
-    at, applied = _together([(found[key].step, found[key].value) for key in factor_keys])
-    whole = len(at) == len(step) and bool((at == step).all())
-    return Recorded(modalities, step, scores, applied if whole else np.empty((len(step), 0)))
+    step, scores = _columns(reader, score_keys)
+
+    def beside(metric: str) -> FloatArray:
+        wanted = [MetricKey(metric, m) for m in modalities]
+        at, values = _columns(reader, wanted if set(wanted) <= set(keys) else [])
+        whole = len(at) == len(step) and bool((at == step).all())
+        return values if whole else np.empty((len(step), 0))
+
+    return Recorded(modalities, step, scores, beside("balance_coefficient"), beside("soft_score"))
 
 
 def own_setting(config: Mapping[str, Any]) -> Setting | None:
@@ -85,7 +96,8 @@ def own_setting(config: Mapping[str, Any]) -> Setting | None:
     if variant not in VARIANTS:
         return None
     epsilon = RELEASED_EPSILON if variant == "released" else 0.0
-    return Setting(variant, float(params.get("rho", 1.0)), int(params.get("span", 50)), epsilon=epsilon)
+    return Setting(variant, float(params.get("rho", 1.0)), int(params.get("span", 20)), epsilon=epsilon,
+                   soft=params.get("epsilon") == "soft")  # fmt: skip
 
 
 def rho_by_step(step: IntArray, rho: float, events: Sequence[Event]) -> FloatArray:
@@ -140,17 +152,16 @@ def released_shares(scores: FloatArray, setting: Setting, first_rho: float) -> F
 
 
 def stable_shares(scores: FloatArray, setting: Setting, first_rho: float) -> FloatArray:
-    """M/(M-1) (1 - p_m / sum p) with p the positive part of a smoothed gain plus its noise."""
+    """M/(M-1) (1 - p_m / sum p) with p the positive part of the gain since the first step, smoothed, plus its noise."""
     count, span = scores.shape[1], setting.span
-    fast = _average(scores, 2 / (span + 1))
-    slow = _average(scores, 2 / (4 * span + 1))
-    before = np.concatenate([scores[:1], fast[:-1]])
+    average = _average(scores, 2 / (span + 1))
+    before = np.concatenate([scores[:1], average[:-1]])
     surprise = np.square(scores - before).mean(1, keepdims=True)
     # The noise is a plain mean over the first `span` steps and a moving one afterwards.
     early = np.cumsum(surprise[:span], axis=0) / np.arange(1, min(span, len(surprise)) + 1)[:, None]
     later = _average(np.concatenate([early[-1:], surprise[span:]]), 1 / span)[1:]
     noise = np.sqrt(np.concatenate([early, later]) / span) + np.finfo(np.float64).tiny ** 0.5
-    positive = np.maximum(fast - slow, 0) + noise
+    positive = np.maximum(average - scores[:1], 0) + noise
     made: FloatArray = (1 - positive / positive.sum(1, keepdims=True)) * (count / (count - 1))
     return made
 
@@ -208,6 +219,12 @@ def _average(values: FloatArray, weight: float) -> FloatArray:
     start = (1 - weight) * values[:1]
     made: FloatArray = lfilter([weight], [1.0, weight - 1.0], values, axis=0, zi=start)[0]
     return made
+
+
+def _columns(reader: RunReader, keys: Sequence[MetricKey]) -> tuple[IntArray, FloatArray]:
+    """Series side by side, on the steps that all have."""
+    found = reader.series(keys)
+    return _together([(found[key].step, found[key].value) for key in keys])
 
 
 def _together(parts: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:

@@ -30,9 +30,9 @@ def replay_panel(reader: RunReader, key: str = "replay") -> None:
                 icon=":material/info:")  # fmt: skip
         return
     own = replay.own_setting(info.config)
-    setting = _chosen(own or Setting(), f"{key}.{reader.run_id}")
+    setting = _chosen(own or Setting(), f"{key}.{reader.run_id}", soft=bool(logged.soft.shape[1]))
     changed = replay.rho_by_step(logged.step, setting.rho, reader.events()) if own == setting else None
-    wanted = replay.replay(logged.scores, setting, changed)
+    wanted = replay.replay(logged.scores_of(setting), setting, changed)
     figure_card(replayed(logged, wanted, setting.variant), key=f"{key}.figure", height=90 + _HEIGHT * wanted.shape[1])
     if logged.applied.shape[1]:
         st.caption(f"Applied: {md(told(replay.health(logged.applied)), 300)}.")
@@ -49,8 +49,14 @@ def _logged(reader: RunReader, key: str) -> Recorded:
     return logged
 
 
-def _chosen(own: Setting, key: str) -> Setting:
-    """What the widgets say; they begin with the run's own setting."""
+def _chosen(own: Setting, key: str, *, soft: bool) -> Setting:
+    """What the widgets say; they begin with the run's own setting.
+
+    Args:
+        own: the run's, or any other.
+        key: beginning of the widgets' keys.
+        soft: whether the run logged continuous scores, so that they can be chosen.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         variant = st.segmented_control(
             "Formula", list(replay.VARIANTS), default=own.variant, key=f"{key}.variant", required=True,
@@ -58,10 +64,15 @@ def _chosen(own: Setting, key: str) -> Setting:
         variant = variant or own.variant
         rho = st.number_input("rho", 0.01, 100.0, own.rho, 0.05, key=f"{key}.rho", width=130,
                               help="Scale of the coefficient: towards 0 encoders stand still.")  # fmt: skip
+        soft = soft and st.toggle(
+            "Continuous score", own.soft, key=f"{key}.soft",
+            help="Gains of the score that this run logged without the steps of a count: probability of the right "
+            "class, exp(-|error|/spread), soft Dice.",
+        )  # fmt: skip
         if variant == "stable":
             span = st.number_input("span", 2, 100_000, own.span, key=f"{key}.span", width=130,
                                    help="Steps over which scores are smoothed.")  # fmt: skip
-            return Setting("stable", float(rho), int(span))
+            return Setting("stable", float(rho), int(span), soft=soft)
         half_life = st.select_slider(
             "Smoothing of the scores, half-life in steps", HALF_LIVES, 0, key=f"{key}.half_life", width=260,
             format_func=lambda steps: "none" if steps == 0 else str(steps),
@@ -73,4 +84,4 @@ def _chosen(own: Setting, key: str) -> Setting:
             help="paper: a sum of gains up to this size keeps the last coefficient; released: what is added to the "
             "sum of gains.",
         )  # fmt: skip
-    return Setting(variant, float(rho), own.span, float(half_life), float(epsilon))
+    return Setting(variant, float(rho), own.span, float(half_life), float(epsilon), soft)

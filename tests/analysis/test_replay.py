@@ -43,10 +43,22 @@ def test_averaging_by_hand() -> None:
     np.testing.assert_allclose(found, [[1.0], [2.0], [2.5]])
 
 
+def test_stable_by_hand() -> None:
+    # With a span of 3 the average goes half way: gains (0.2, 0), then (0.3, 0.2); noise beside them.
+    found = replay.replay(np.array([[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]]), Setting("stable", 1.0, span=3))
+    assert found[0].tolist() == [1, 1]
+    surprise = np.cumsum([0, 0.4**2 / 2, (0.2**2 + 0.4**2) / 2]) / [1, 2, 3]
+    for row, gain, noise in zip(found[1:], ([0.2, 0.0], [0.3, 0.2]), np.sqrt(surprise[1:] / 3), strict=True):
+        p = np.array(gain) + noise
+        np.testing.assert_allclose(row, 2 * (1 - p / p.sum()), rtol=1e-6)
+
+
 @pytest.mark.parametrize("modalities", [2, 3, 4])
+@pytest.mark.parametrize("epsilon", ["score", "soft"])
 @pytest.mark.parametrize("variant", replay.VARIANTS)
-def test_a_replay_of_its_own_settings_is_the_recorded_coefficient(variant: str, modalities: int) -> None:
-    given = {"method.variant": variant, "method.rho": 1.25, "dataset.samples": 700, "epochs": 4}
+def test_a_replay_of_its_own_settings_is_the_recorded_coefficient(variant: str, epsilon: str, modalities: int) -> None:
+    given = {"method.variant": variant, "method.rho": 1.25, "dataset.samples": 700, "epochs": 4,
+             "method.epsilon": epsilon}  # fmt: skip
     if variant == "stable":
         given["method.span"] = 7  # shorter than the run, so that both ways to estimate the noise are used
     config = tiny_config("cggm", modalities, **given)
@@ -54,11 +66,11 @@ def test_a_replay_of_its_own_settings_is_the_recorded_coefficient(variant: str, 
     names = [f"m{i + 1}" for i in range(modalities)]
     scores, applied = (
         np.array([[row[MetricKey(metric, m)] for m in names] for row in rows.steps.values()])
-        for metric in ("unimodal_score", "balance_coefficient")
+        for metric in ("soft_score" if epsilon == "soft" else "unimodal_score", "balance_coefficient")
     )
     own = replay.own_setting(config.to_dict())
     assert own is not None
-    assert own.variant == variant
+    assert (own.variant, own.soft) == (variant, epsilon == "soft")
     assert len(applied) > 60
     assert len(np.unique(applied)) > 20
     found = replay.replay(scores, own)
@@ -90,6 +102,8 @@ def test_what_a_run_logged_is_read_back() -> None:
     assert found.modalities == ("b", "a")
     assert found.scores.tolist() == [[0, 10], [1, 11], [2, 12], [3, 13]]
     assert found.applied.tolist() == [[2, 3]] * 4
+    assert found.soft.shape == (4, 0)
+    assert found.scores_of(Setting(soft=True)) is found.scores
     empty = replay.recorded(MemoryRun().reader())
     assert empty.modalities == ()
     assert replay.replay(empty.scores, Setting()).shape == (0, 0)

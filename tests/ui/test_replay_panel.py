@@ -45,11 +45,12 @@ def test_the_figure_draws_both_histories_and_says_what_it_leaves_out() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random((500, 3)).round(2)
     applied = replay(scores, Setting("paper", 1.3))
-    logged = Recorded(("a", "b", "c"), np.arange(500), scores, applied)
+    logged = Recorded(("a", "b", "c"), np.arange(500), scores, applied, np.empty((500, 0)))
     spec = replayed(logged, replay(scores, Setting("stable", 1.0)), "stable")
     assert [panel.key for panel in spec.panels] == ["a", "b", "c"]
     np.testing.assert_array_equal(spec.panels[1].lines[0].y, applied[:, 1])
     assert "outside" in spec.notes()[0]
     assert "negative at" in told(health(applied))
-    bare = replayed(Recorded((), np.empty(0, np.int64), np.empty((0, 0)), np.empty((0, 0))), np.empty((0, 0)), "paper")
+    nothing = np.empty((0, 0))
+    bare = replayed(Recorded((), np.empty(0, np.int64), nothing, nothing, nothing), nothing, "paper")
     assert "no unimodal scores" in bare.panels[0].message()
