@@ -30,7 +30,13 @@ def build_optimiser(
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in chosen) or None
     decay = settings.weight_decay
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(named, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
+        sgd = torch.optim.SGD(named, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
+        if settings.momentum:
+            # The one kernel fails where some weights get their first gradient later than others. From 0 the first
+            # velocity is the gradient, as it is without.
+            for parameter in chosen:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     return kind(named, lr=rate, weight_decay=decay, fused=fused)
 

@@ -89,9 +89,9 @@ class Miles(BalanceMethod):
             step.add_loss("unimodal", gamma * torch.stack(list(losses.values())).sum())
             step.report("head_loss", losses)
         rate = self.rate_factors()
-        for name in self.names:
-            step.report("utilisation", {name: torch.tensor(self.used[name])})
-            step.report("rate_coefficient", {name: torch.tensor(rate[name])})
+        device = step.batch.target.device
+        for metric, values in (("utilisation", self.used), ("rate_coefficient", rate)):
+            step.report(metric, {m: torch.full((), values[m], device=device) for m in self.names})
 
     def rate_factors(self) -> Mapping[str, float]:
         """From the last validation's utilisation."""

@@ -90,7 +90,7 @@ class Mla(BalanceMethod):
             self.logits = through(step.model, self.represented)
             stacked = torch.stack(list(self.logits.values())).detach()
             self.weights = gates(stacked)
-            step.set_logits((self.weights * stacked).sum(0))
+            step.set_logits((self.weights * stacked).sum(0), elsewhere=True)
 
     def on_loss(self, step: Step) -> None:
         """Every modality's loss, for its encoder."""

@@ -107,7 +107,7 @@ class Qmf(BalanceMethod):
         """The fused prediction by confidence."""
         if self.active:
             self.logits = self.heads(step.encoded)
-            step.set_logits(fuse(self.logits))
+            step.set_logits(fuse(self.logits), elsewhere=True)
 
     def on_loss(self, step: Step) -> None:
         """Unimodal losses and the ranking of confidences."""

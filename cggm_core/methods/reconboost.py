@@ -109,7 +109,7 @@ class ReconBoost(BalanceMethod):
         if self.active:
             self.logits = through(step.model, self.heads.represent(step.encoded))
             whole = self.boost["rate"] * torch.stack(list(self.logits.values())).sum(0)
-            step.set_logits(whole.detach() if self.alone else whole)
+            step.set_logits(whole.detach() if self.alone else whole, elsewhere=True)
 
     def on_loss(self, step: Step) -> None:
         """The loss of the modality that learns alone."""

@@ -81,9 +81,9 @@ class Relearning(BalanceMethod):
 
     def on_loss(self, step: Step) -> None:
         """Record the last diagnosis."""
-        for name in step.modalities:
-            step.report("purity_gap", {name: torch.tensor(self.gaps[name])})
-            step.report("reset_share", {name: torch.tensor(self.shares[name])})
+        device = step.batch.target.device
+        for metric, values in (("purity_gap", self.gaps), ("reset_share", self.shares)):
+            step.report(metric, {m: torch.full((), values[m], device=device) for m in step.modalities})
 
     def on_epoch_end(self, epoch: int, report: Mapping[str, Any]) -> None:
         """Diagnose and take back, where it is time."""

@@ -76,7 +76,8 @@ class Ume(BalanceMethod):
         """The ensemble's prediction, cut off from the graph: its loss must not train."""
         if self.active:
             self.logits = self.heads(step.encoded)
-            step.set_logits(average(self.logits, probabilities=self.probabilities).detach())
+            ensemble = average(self.logits, probabilities=self.probabilities)
+            step.set_logits(ensemble.detach(), elsewhere=True)
 
     def on_loss(self, step: Step) -> None:
         """The unimodal losses, which do."""

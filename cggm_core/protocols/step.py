@@ -89,6 +89,7 @@ class Step:
         self._granted = granted
         self._before: dict[str, list[Tensor]] = {}
         self._held: dict[str, Any] = {}
+        self._elsewhere = False
 
     def _fill(self, phase: Phase, **fields: Any) -> None:
         """For the trainer: store what a phase yields and move on."""
@@ -223,10 +224,23 @@ class Step:
         """
         self._need("head_gradients")
         if "head_gradient" not in self._held:
-            closed = self.task.logit_gradient(self.logits, self.batch.target)
-            self._held["head_gradient"] = head_gradient(self.model.head, self.fused, closed, self.task_loss)
+            if self._elsewhere:
+                self._held["head_gradient"] = self._gradient_found()
+            else:
+                closed = self.task.logit_gradient(self.logits, self.batch.target)
+                self._held["head_gradient"] = head_gradient(self.model.head, self.fused, closed, self.task_loss)
         held: Tensor = self._held["head_gradient"]
         return held
+
+    def _gradient_found(self) -> Tensor:
+        """Where the prediction is not the head's of `fused`: what reaches its weight, 0 if nothing does."""
+        weight, found = self.model.head.weight, None
+        if self.task_loss.requires_grad:
+            differentiable = torch.is_grad_enabled()
+            (found,) = torch.autograd.grad(
+                self.task_loss, weight, retain_graph=True, create_graph=differentiable, allow_unused=True
+            )
+        return torch.zeros_like(weight) if found is None else found
 
     def direction_cosines(self) -> Tensor:
         """Cosine of the fused with each classifier's last-layer gradient (Eq. 12), `[modalities]`, once a step.
@@ -260,11 +274,17 @@ class Step:
             raise PhaseError("features can be replaced in on_features only")
         self._held["features"] = dict(features)
 
-    def set_logits(self, logits: Tensor) -> None:
-        """Replace the fused prediction before the loss (reweighted fusion, say)."""
+    def set_logits(self, logits: Tensor, *, elsewhere: bool = False) -> None:
+        """Replace the fused prediction before the loss (reweighted fusion, say).
+
+        Args:
+            logits: of the same shape.
+            elsewhere: whether they are no longer the model's head on `fused`; the head's gradient is then what
+                backward would bring it, and not that of the closed form.
+        """
         if self.phase != Phase.LOGITS:
             raise PhaseError("logits can be replaced in on_logits only")
-        self._held["logits"] = logits
+        self._held["logits"], self._elsewhere = logits, elsewhere
 
     def add_loss(self, name: str, value: Tensor) -> None:
         """Add a weighted term to the loss, recorded apart from the task's.
