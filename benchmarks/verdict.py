@@ -14,7 +14,7 @@ the ceiling worked out from `informative` and `noise` (`datasets/synthetic.py`).
   long it trains, so no truth is claimed; the row shows what was said.
 
 Everything between is drawn again. Knobs are drawn from: 2 to 4 modalities, the three tasks, 2 to 8 classes, 1,000 to
-3,000 samples (masks: 240 of 16 pixels a side), noise 0.05 to 0.8, speed 0.2 to 1, 6 to 15 epochs; everything else is
+2,000 samples (masks: 240 of 16 pixels a side), noise 0.05 to 0.8, speed 0.2 to 1, 6 to 12 epochs; everything else is
 the default (masks: batches of 16 at a rate of 0.005, as the README advises).
 Results are appended to a file as they come; started again, it goes on where it stopped.
 """
@@ -92,7 +92,7 @@ def drawn(number: int, kind: str, tasks: tuple[str, ...]) -> dict[str, Any]:
             speed[:], speed[int(random.integers(count))] = 0.2, 1.0
         classes = int(random.integers(2, 9))
         params = {
-            "task": task, "modalities": count, "classes": classes, "samples": int(random.integers(1000, 3001)),
+            "task": task, "modalities": count, "classes": classes, "samples": int(random.integers(1000, 2001)),
             "informative": _text(told), "noise": _text(noise), "speed": _text(speed),
             "seed": int(random.integers(2**31)),
         } | SMALLER.get(task, {})  # fmt: skip
@@ -101,7 +101,7 @@ def drawn(number: int, kind: str, tasks: tuple[str, ...]) -> dict[str, Any]:
         blind = min(Synthetic(**CARD.resolve(params | {"informative": "0"})).truth().ceilings.values())  # type: ignore[arg-type]
         found, who = true_kind(information(truth, blind, task), dict(truth.speeds))
         if found == kind:
-            return {"params": params, "epochs": int(random.integers(6, 16)), "truth": who, "kind": kind}
+            return {"params": params, "epochs": int(random.integers(6, 13)), "truth": who, "kind": kind}
 
 
 SMALLER: dict[str, dict[str, Any]] = {"segmentation": {"samples": 240, "dim": 16}}

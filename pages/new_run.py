@@ -34,15 +34,19 @@ Choice = tuple[str, str]
 def choose_data() -> tuple[str, dict[str, Any], DatasetCard | None]:
     """Data set and its knobs; the card is None for a file."""
     cards: dict[str, DatasetCard] = catalog.all_cards("dataset")
+    start = preset_panel.data_start()
+    names = [*cards, OWN_FILE]
     with st.container(border=True):
         st.subheader("Data", anchor=False)
+        first = OWN_FILE if start.path else start.name or RunConfig.dataset
         name = st.selectbox(
-            "Data set", [*cards, OWN_FILE], list(cards).index(RunConfig.dataset), key="new.dataset",
+            "Data set", names, names.index(first), key=start.key("new.dataset"),
             format_func=lambda n: f"{n} · {cards[n].title}" if n in cards else "Own file or folder",
         )  # fmt: skip
         if name == OWN_FILE:
             path = st.text_input(
-                "Path of the file or folder", key="new.path", placeholder="/home/me/data/mine.npz",
+                "Path of the file or folder", start.path, key=start.key("new.path"),
+                placeholder="/home/me/data/mine.npz",
                 help="On the computer the app runs on: .npz, a MOSI, MOSEI or IEMOCAP pickle, or another form that "
                 "the README names under Data formats; it is only read.",
             )  # fmt: skip
@@ -55,7 +59,8 @@ def choose_data() -> tuple[str, dict[str, Any], DatasetCard | None]:
         values = {}
         if card.params:
             with st.expander("Settings of the data set"):
-                values = forms.knobs(card.params, f"new.dataset.{name}", card.resolve({}))
+                own = card.resolve(dict(start.params) if name == start.name else {})
+                values = forms.knobs(card.params, start.key(f"new.dataset.{name}"), own)
         return name, values, card
 
 

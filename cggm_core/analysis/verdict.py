@@ -31,14 +31,16 @@ def diagnose(reader: RunReader) -> Verdict:
 def judge(record: Record) -> Verdict:
     """The verdict on what was recorded."""
     carried = reliance(record)
-    findings = [*carried.findings, *learning(record), *balance(record)]
-    if all(finding.severity in ("fine", "note") for finding in findings) and record.last is not None:
+    findings = [*carried.findings[1:], *learning(record), *balance(record)]
+    calm = all(finding.severity in ("fine", "note") for finding in (*carried.findings, *findings))
+    if calm and record.last is not None:
         checked = "dominance, unused, harmful, overfitting and conflicting modalities, fusion below its best part"
         findings.append(Finding(
             "nothing_wrong", "", "fine", f"Nothing wrong was found; looked at: {checked}.", {}, "", "medium",
         ))  # fmt: skip
     findings.sort(key=lambda finding: ORDER.index(finding.severity))
-    return Verdict(carried.dominant, carried.lagging, carried.headline, tuple(findings), _missing(record))
+    ordered = (carried.findings[0], *findings)
+    return Verdict(carried.dominant, carried.lagging, carried.headline, ordered, _missing(record))
 
 
 def _missing(record: Record) -> tuple[str, ...]:

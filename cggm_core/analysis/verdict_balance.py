@@ -118,8 +118,8 @@ def _cancelled(record: Record, found: dict[str, Health]) -> list[Finding]:
             continue
         made.append(Finding(
             "cancelled_scale", m, "note",
-            f"Of a doubled coefficient of {m} {optimiser} let {percent(2 ** max(one.through, 0.0) - 1)} more update "
-            "through instead of 100 %.",
+            f"Doubling the coefficient of {m} enlarged its update by {percent(2 ** max(one.through, 0.0) - 1)}, "
+            f"not 100 %: {optimiser} took the rest back.",
             {"exponent": one.through, "steps": one.steps, "optimiser": optimiser}, "update_ratios", "medium",
             "Adam divides by the size of recent gradients and so cancels a lasting scale; SGD does not, and scaling "
             "the update instead of the gradient is not cancelled.",

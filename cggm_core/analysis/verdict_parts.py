@@ -47,7 +47,7 @@ class Verdict:
         dominant: modality that carries the prediction, None where no single one does.
         lagging: modalities that contribute far less than the strongest.
         headline: the verdict in one sentence.
-        findings: the worst first.
+        findings: what the headline says, then the others, the worst first.
         missing: what could not be looked at, and how to get it; sentences.
     """
 

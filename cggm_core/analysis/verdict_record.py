@@ -108,7 +108,7 @@ def read_record(reader: RunReader) -> Record:
         perfect=0.0 if said.get("score") == "-MAE" else 1.0,
         samples=int(samples.get("val", 0)) if isinstance(samples, dict) else 0,
         steps_per_epoch=info.steps / info.epochs if info.epochs else 0.0,
-        training=dict(info.config.get("training") or {}),
+        training=training if isinstance(training := info.config.get("training"), dict) else {},
         method=str(info.config.get("method", "joint")),
         preset=str(info.config.get("preset", "")),
         ended=info.state in ("finished", "stopped", "failed", "died"),

@@ -78,10 +78,10 @@ class Probe:
         with self._evaluating():
             features = self._features()
             whole = self._evidence(features)
-            coalitions = [whole if mask == masks[-1] else self._mixed_evidence(features, mask) for mask in masks]
+            drawn = [[whole] if mask == masks[-1] else self._mixed_evidence(features, mask) for mask in masks]
             single = [self._evidence(features, (m,)) for m in names]
             rest = [self._evidence(features, [k for k in names if k != m]) for m in names]
-        return _summed(self._task, names, masks, np.stack(coalitions), np.stack([*single, *rest]), Contribution(
+        return _summed(self._task, names, masks, drawn, np.stack([*single, *rest]), Contribution(
             step, epoch, names, self._task.value_name, len(self), count <= measure.MOST_EXACT,
             0.0, 0.0, (), (), (), (),
         ))  # fmt: skip
@@ -136,12 +136,10 @@ class Probe:
         joined: FloatArray = torch.cat(found).double().cpu().numpy()
         return joined
 
-    def _mixed_evidence(self, parts: Parts, mask: int) -> FloatArray:
-        """`[samples, k]` with the modalities outside `mask` taken from other samples, mean over the orders."""
+    def _mixed_evidence(self, parts: Parts, mask: int) -> list[FloatArray]:
+        """`[samples, k]` with the modalities outside `mask` taken from other samples, one an order."""
         kept = [m for place, m in enumerate(self.modalities) if mask >> place & 1]
-        drawn = [self._evidence(self._mixed(parts, kept, order)) for order in self._orders]
-        found: FloatArray = np.mean(drawn, axis=0)
-        return found
+        return [self._evidence(self._mixed(parts, kept, order)) for order in self._orders]
 
     def _mixed(self, parts: Parts, keep: Sequence[str], order: NDArray[np.int64]) -> Parts:
         """The parts with every modality outside `keep` taken from the samples that `order` names."""
@@ -188,7 +186,8 @@ def _circles(samples: int, count: int) -> list[NDArray[np.int64]]:
 
 
 def _summed(
-    task: Task, modalities: tuple[str, ...], masks: tuple[int, ...], evidence: FloatArray, zeroed: FloatArray,
+    task: Task, modalities: tuple[str, ...], masks: tuple[int, ...], orders: list[list[FloatArray]],
+    zeroed: FloatArray,
     empty: Contribution,
 ) -> Contribution:  # fmt: skip
     """Numbers of a look.
@@ -197,13 +196,15 @@ def _summed(
         task: says what a value is.
         modalities: in model order.
         masks: coalitions.
-        evidence: of the coalitions, `[masks, samples, k]`.
+        orders: evidence of each coalition, one `[samples, k]` an order; their mean counts. Which modality leads a
+            sample is asked of the first alone, so that short and long looks ask the same.
         zeroed: of each modality alone, then of all but each, others zero: `[2 modalities, samples, k]`.
         empty: what else the look says of itself.
     """
     count, column = len(modalities), {mask: place for place, mask in enumerate(masks)}
     rest = [column[masks[-1] ^ (1 << m)] for m in range(count)]
     weights = measure.shapley_weights(count, SEED)
+    evidence, first = np.stack([np.mean(one, axis=0) for one in orders]), np.stack([one[0] for one in orders])
     value, zero = task.value_of(evidence.mean(1)), task.value_of(zeroed.mean(1))
     drawn, zero_drawn = _drawn(task, evidence), _drawn(task, zeroed)
     zero_error, whole = zero_drawn.std(0, ddof=1), drawn[:, [-1]]
@@ -217,7 +218,7 @@ def _summed(
         without=_numbers(zero[count:]), without_error=_numbers(zero_error[count:]),
         removal_error=_numbers((whole - zero_drawn[:, count:]).std(0, ddof=1)),
         permuted=_numbers(value[rest]), permuted_error=_numbers((whole - drawn[:, rest]).std(0, ddof=1)),
-        preferred=tuple(int(n) for n in measure.preferences(task.value_of(evidence).T @ weights.T)),
+        preferred=tuple(int(n) for n in measure.preferences(task.value_of(first).T @ weights.T)),
         fused_best=int((everyone > best_alone).sum()), alone_best=int((best_alone > everyone).sum()),
         subsets={mask: float(value[place]) for place, mask in enumerate(masks)},
     )  # fmt: skip

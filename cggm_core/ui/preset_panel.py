@@ -18,7 +18,7 @@ from cggm_core.config import AUTO, Training, preset_values
 from cggm_core.ui.forms import vars_of
 from cggm_core.ui.safe import md
 
-_START, _NONE = "new.origin", ""
+_START, _DATA, _NONE = "new.origin", "new.data.origin", ""
 Choice = tuple[str, str]
 
 
@@ -64,6 +64,56 @@ class Form:
     model: str
     model_params: Mapping[str, Any]
     methods: Mapping[Choice, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class DataStart:
+    """What the form's data start from.
+
+    Attributes:
+        name: of a card, or "" for the usual one.
+        params: starting values of its knobs.
+        path: of a user's own file; "" for none.
+        number: how often the data were filled in; every widget that starts from this has it in its key.
+    """
+
+    name: str = ""
+    params: Mapping[str, Value] = field(default_factory=dict)
+    path: str = ""
+    number: int = 0
+
+    def key(self, name: str) -> str:
+        """A widget's key, told apart from that of earlier starts."""
+        return f"{name}~{self.number}" if self.number else name
+
+
+def data_start() -> DataStart:
+    """What the form's data start from."""
+    found: DataStart = st.session_state.get(_DATA, DataStart())
+    return found
+
+
+def start_from(config: Mapping[str, Any]) -> None:
+    """Fill the form with data, model and training of a run, so that only the method is left to choose.
+
+    Args:
+        config: of the run, as recorded; what this version does not know is left at its default.
+    """
+    given, known = str(config.get("dataset", "")), catalog.all_cards("dataset")
+    params = config.get("dataset_params")
+    held = dict(params) if isinstance(params, Mapping) else {}
+    card = known.get(given)
+    sound = {p.name: held[p.name] for p in card.params if p.name in held} if card else {}
+    st.session_state[_DATA] = DataStart(given if card else "", sound, "" if card else given, data_start().number + 1)
+    model, own = str(config.get("model", "")), config.get("model_params")
+    training = config.get("training")
+    known_model = model in catalog.all_cards("model")
+    st.session_state[_START] = Start(
+        number=start().number + 1,
+        training=_sound(training if isinstance(training, Mapping) else {}),
+        model=model if known_model else "",
+        model_params=dict(own) if known_model and isinstance(own, Mapping) else {},
+    )
 
 
 def start() -> Start:

@@ -1,0 +1,61 @@
+"""The page diagnosis on a run that recorded contributions: words, figures, and the way to a next run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cggm_core.names import MetricKey
+from cggm_core.store import Contribution, RobustnessCurve, create_run, open_writer, run_folder
+from tests.pages import making
+from tests.pages.conftest import Open
+
+NAMES = ("audio", "text")
+
+
+def judged(root: Path) -> str:
+    """A run that leans on audio, its curves taken."""
+    run_id = create_run(root, making.config(name="judged").to_json())
+    writer = open_writer(run_folder(root, run_id))
+    writer.event(0, "start", "training starts", {
+        "modalities": list(NAMES), "chance": 0.1, "score": "accuracy", "samples": {"val": 300},
+    })  # fmt: skip
+    stream = writer.stream("epoch:val", [MetricKey("val_unimodal_score", m) for m in NAMES])
+    for epoch in range(3):
+        writer.log(stream, 10 * epoch + 9, epoch, [0.8, 0.2])
+        writer.contribution(Contribution(
+            10 * epoch + 9, epoch, NAMES, "accuracy", 300, True, 0.8, 0.1, (0.78, 0.2), (0.2, 0.79), (0.65, 0.05),
+            ((1e-4, 0.0), (0.0, 1e-4)), 0.02, (0.02, 0.02), (0.02, 0.02), (0.02, 0.01), (0.15, 0.77), (0.02, 0.01),
+            (200, 20, 80), 5, 2,
+        ))  # fmt: skip
+    for kind in ("removal", "permutation", "noise"):
+        for m, last in zip(NAMES, (0.2, 0.79), strict=True):
+            writer.robustness(RobustnessCurve(29, 2, kind, m, "accuracy", (0.0, 1.0), (0.8, last), (0.02, 0.02), 300))  # type: ignore[arg-type]
+    writer.finish("finished")
+    return run_id
+
+
+def test_the_verdict_stands_on_top_in_words_with_its_findings(root: Path, open_page: Open) -> None:
+    at = open_page("diagnosis", run=judged(root))
+    assert not at.exception
+    words = [element.value for element in at.markdown]
+    assert any("audio carries the prediction since epoch 1" in text for text in words)
+    assert any("Dominant: **audio**" in text and "lagging: **text**" in text for text in words)
+    assert any("**Dominant**" in text for text in words)
+    assert not any("contributions" in info.value or "curves" in info.value for info in at.info)
+
+
+def test_an_older_run_says_what_is_missing_and_how_to_get_it(root: Path, open_page: Open) -> None:
+    at = open_page("diagnosis", run=making.finished(root))
+    assert any("recorded no contributions" in info.value and "contributions" in info.value for info in at.info)
+
+
+def test_try_it_opens_the_form_with_the_run_s_data(root: Path, open_page: Open) -> None:
+    at = open_page("diagnosis", run=judged(root))
+    buttons = [button for button in at.button if button.label == "Try it"]
+    assert buttons
+    buttons[0].click()
+    at.run()
+    assert not at.exception
+    assert at.title[0].value == "New run"
+    chosen = next(box for box in at.selectbox if box.label == "Data set")
+    assert chosen.value == making.config().dataset
