@@ -35,6 +35,8 @@ UNLOCKS = (
     ("and head, the last layer", "fused score, last-layer gradients and their directions; CGGM"),
     ("method=\"cggm\"", "balancing: each encoder's gradients are scaled; without it no bit of the training changes"),
     ("loss = watch.loss(loss, target) before backward", "CGGM's direction as well"),
+    ("fuse=net.fuse, features by modality to the head's input",
+     "gradient snapshots for the gradient map; OGM, OGM-GE"),
     ("accumulate=4", "one step of four micro-batches, with one coefficient"),
     ("scaler=, optimiser=", "gradients unscaled before they are measured; the learning rate"),
     ("missing=True", "batches that lack a modality"),

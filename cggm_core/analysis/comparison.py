@@ -7,6 +7,7 @@ over all the runs given, and every number travels with the n it was computed fro
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,12 +87,21 @@ class Paired:
 def group_of(info: RunInfo) -> str:
     """Word that runs share if and only if their configurations differ in the seed alone.
 
-    A run whose configuration cannot be read is a group of its own.
+    A watched loop is known by what it told (settings, data, method) and only where it told its seed. A run whose
+    configuration cannot be read is a group of its own.
     """
     try:
         return RunConfig.from_dict(info.config).group()
     except (CggmError, TypeError, ValueError):
-        return f"run {info.id}"
+        return _group_of_watched(info) or f"run {info.id}"
+
+
+def _group_of_watched(info: RunInfo) -> str:
+    if not isinstance(info.config.get("watch"), Mapping) or seed_of(info) < 0:
+        return ""
+    told = {name: value for name, value in info.config.items() if name not in ("name", "tags", "notes")}
+    told["training"] = {name: value for name, value in told["training"].items() if name != "seed"}
+    return f"watched {json.dumps(told, sort_keys=True)}"
 
 
 def grouped(infos: Sequence[RunInfo]) -> dict[str, tuple[RunInfo, ...]]:

@@ -21,7 +21,7 @@ from cggm_core.config import Training
 from cggm_core.engine.watch_bridges import Bridge
 from cggm_core.engine.watch_gear import Plan
 from cggm_core.engine.watch_hooks import Accessor, Ears
-from cggm_core.engine.watch_model import WatchedModel
+from cggm_core.engine.watch_model import Fusion, WatchedModel
 from cggm_core.engine.watch_run import balancing, make_run, opened
 from cggm_core.engine.watcher import Watch
 from cggm_core.errors import CapabilityError, ConfigError
@@ -38,7 +38,8 @@ def watch(
     runs: str | os.PathLike[str] | None = None,
     optimiser: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
     scaler: torch.amp.GradScaler | None = None, accumulate: int = 1, missing: bool = False,
-    features: Mapping[str, Accessor] | None = None, outputs: int = 0, steps: int = 0, epochs: int = 0, seed: int = 0,
+    features: Mapping[str, Accessor] | None = None, fuse: Fusion | None = None, outputs: int = 0, steps: int = 0,
+    epochs: int = 0, seed: int | None = None,
     classifier_lr: float = 5e-4, data: str = "own loop", settings: Mapping[str, Any] | None = None,
     tags: Sequence[str] = (), also: Sequence[Bridge] = (),
 ) -> Watch:  # fmt: skip
@@ -67,14 +68,16 @@ def watch(
             error; with it the modality keeps its last score while it is absent.
         features: modality -> function from the encoder's output to its features, where the rule of
             `watch_hooks.tensor_of` does not fit.
+        fuse: module of your model, or a method of one, from features by modality (as found by the rule) to the head's
+            input; unlocks gradient snapshots for the gradient map, and methods that ask for predictions with
+            modalities absent (OGM-GE).
         outputs: classes or numbers predicted; read off the head where there is one.
         steps: planned in all, for the progress bar; 0 is unknown.
         epochs: planned in all; 0 is unknown.
-        seed: of the classifiers, and what the run is grouped by.
+        seed: yours, which the classifiers take too. Runs that tell it and differ in nothing else are averaged.
         classifier_lr: learning rate of the classifiers, above 0; too high makes their scores noisy.
         data: what the loop trains on, in words; runs of one data set are compared.
-        settings: whatever decides the run (learning rate, width ...), as JSON types; runs that differ in the seed
-            alone are averaged.
+        settings: whatever decides the run (learning rate, width ...), as JSON types.
         tags: words for the runs page.
         also: loggers of other kinds that get the same readings (`cggm_core.integrations.bridges`).
 
@@ -88,12 +91,16 @@ def watch(
     """
     if accumulate < 1:
         raise ConfigError(f"accumulate is {accumulate}, expected the number of micro-batches a step, 1 or more")
-    model = WatchedModel(encoders, head)
+    model = WatchedModel(encoders, head, fuse)
     settled = _task(task, head, outputs)
     offered = {"encoder_gradients", *(("unimodal_scores",) if settled else ())}
-    granted = frozenset(offered | ({"head_gradients"} if settled and model.has_head else set()))
+    if settled and model.has_head:
+        offered |= {"head_gradients", *(("subset_forward",) if model.has_fusion else ())}
+    granted = frozenset(offered)
     name = settled.spec.name if settled else ""
     card, preset, balancer = balancing(method, preset, knobs or {}, name, len(model.modalities), granted)
+    if card is not None and "subset_forward" in card.requires and missing:
+        raise CapabilityError(f"{card.title} asks for predictions without a modality; it needs batches that have all")
     if balancer is not None:
         for modality in model.modalities:
             if model.frozen(modality):
@@ -106,7 +113,7 @@ def watch(
             f"{world} processes train this model together; balancing needs one coefficient for all of them, which a "
             "watch does not agree upon: watch without a method, or train in one process"
         )
-    training = Training(seed=seed, classifier_lr=classifier_lr)
+    training = Training(seed=seed or 0, classifier_lr=classifier_lr)
     optimisers = (optimiser,) if isinstance(optimiser, torch.optim.Optimizer) else tuple(optimiser)
     plan = Plan(
         model, settled, card, balancer, granted, training, accumulate, missing, optimisers, scaler, steps, epochs
@@ -116,7 +123,7 @@ def watch(
     config = {
         "name": run, "tags": list(tags), "dataset": data, "model": _described_model(model),
         "method": method or "joint", "preset": preset, "method_params": dict(balancer.knobs) if balancer else {},
-        "training": {"seed": training.seed, "classifier_lr": training.classifier_lr},
+        "training": {"classifier_lr": training.classifier_lr, **({} if seed is None else {"seed": training.seed})},
         "watch": {"modalities": list(model.modalities), "task": name, "accumulate": accumulate,
                   "settings": dict(settings or {})},
     }  # fmt: skip

@@ -18,10 +18,11 @@ from cggm_core.engine import watch_run
 from cggm_core.engine.measuring import Measuring
 from cggm_core.engine.readers import UnimodalReaders
 from cggm_core.engine.recorder import Recorder
+from cggm_core.engine.snapshots import SnapshotTaker
 from cggm_core.engine.watch_bridges import Bridges
 from cggm_core.engine.watch_hooks import Heard
 from cggm_core.engine.watch_model import WatchedModel
-from cggm_core.engine.watch_step import Part, WatchedStep, joined, read, settled_target
+from cggm_core.engine.watch_step import Part, WatchedStep, joined, read, settled_target, together
 from cggm_core.errors import CapabilityError
 from cggm_core.measures.gradients import measure_dtype
 from cggm_core.names import MetricKey
@@ -75,6 +76,7 @@ class Gear:
         self.readers = self._readers(first.heard)
         self._trained = self._trainable()
         self._measuring = self._measure()
+        self.snapshots = self._taker(first.heard)
         if plan.method is not None:
             plan.method.setup(_context(plan, self.device))
             plan.method.on_epoch_start(epoch)
@@ -95,8 +97,8 @@ class Gear:
         step._fill(Phase.LOSS)
         quiet = contextlib.nullcontext() if open_loss else torch.no_grad()
         if task is not None and self.readers is not None:
-            if len(parts) == 1:
-                step._fill(Phase.FEATURES, features=parts[0].heard.features, encoded=parts[0].heard.features)
+            found = together(parts)
+            step._fill(Phase.FEATURES, features=found, encoded=found, autocast=contextlib.nullcontext)
             for modality in read(parts, self.readers, step, self._scores):
                 self.once(index, f"absent {modality}", f"a batch had no {modality}: its score stays at its last value")
             self._scores = step.unimodal_scores
@@ -104,9 +106,11 @@ class Gear:
                 step._fill(Phase.LOSS, **joined(parts))
                 with quiet:
                     step._fill(Phase.LOSS, task_loss=task.loss(step.logits, target))
-        if plan.method is not None:
-            with contextlib.nullcontext() if open_loss else torch.no_grad():
+        with contextlib.nullcontext() if open_loss else torch.no_grad():
+            if plan.method is not None:
                 plan.method.on_loss(step)
+        if self.snapshots is not None and len(step.features) == len(plan.model.modalities):
+            self.snapshots.look(step)
         return step
 
     def balance(self, step: WatchedStep) -> None:
@@ -168,6 +172,28 @@ class Gear:
             )
         model.plan(heard.features, plan.task.spec.outputs, heard.logits)
         return UnimodalReaders(model, plan.task, plan.training, self.device)
+
+    def _taker(self, heard: Heard) -> SnapshotTaker | None:
+        """What keeps gradients for the map; None where the fusion is not told.
+
+        Raises:
+            CapabilityError: if the fusion told does not give the head's input.
+        """
+        plan, model = self._plan, self._plan.model
+        if plan.task is None or not (model.has_head and model.has_fusion) or heard.fused is None:
+            return None
+        model.eval()
+        try:
+            with torch.no_grad():
+                found = model.fuse({m: value.detach() for m, value in heard.features.items()})
+        finally:
+            model.train()
+        if found.shape != heard.fused.shape:
+            raise CapabilityError(
+                f"fuse gives {tuple(found.shape)}, the head was given {tuple(heard.fused.shape)}; name what takes the "
+                "features by modality to the head's input"
+            )
+        return SnapshotTaker(self._writer, self.device, plan.training, plan.steps)
 
     def _trainable(self) -> tuple[bool, ...]:
         return tuple(p.requires_grad for own in self._plan.model.own.values() for p in own)

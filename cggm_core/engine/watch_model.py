@@ -6,7 +6,7 @@ Nothing here is run: the loop does its own forward pass, and what fuses is nobod
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from cggm_core.models.segmentation_fusion import MapClassifier
 from cggm_core.names import check_modality
 from cggm_core.protocols.model import MultimodalModel, UnimodalClassifier
 
+Fusion = Callable[[Mapping[str, Tensor]], Tensor]
 WIDEST = 256  # of a classifier's inside: a light reader of a head that takes thousands of numbers
 
 
@@ -27,6 +28,7 @@ class WatchedModel(MultimodalModel):
         encoders: modality -> module, or a list of modules: the parameters are those of all, the features the output
             of the last.
         head: last layer, linear or a 1x1 convolution; None where it is not told.
+        fusion: features by modality to the head's input, a module or a method of one; None where it is not told.
 
     Raises:
         ConfigError: for a modality's name that a series cannot carry, or something that is no module.
@@ -35,8 +37,9 @@ class WatchedModel(MultimodalModel):
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module | Sequence[nn.Module]], head: nn.Linear | nn.Conv2d | None
-    ) -> None:
+        self, encoders: Mapping[str, nn.Module | Sequence[nn.Module]], head: nn.Linear | nn.Conv2d | None,
+        fusion: Fusion | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.modalities = tuple(check_modality(name) for name in encoders)
         if len(self.modalities) < 2:
@@ -49,6 +52,16 @@ class WatchedModel(MultimodalModel):
         self._head = (_checked_head(head),)
         self._to_read: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {}
         self.own, self.shared = own_parameters(self.encoders)
+        self._fusion = (fusion,)
+        self._modes: list[tuple[nn.Module, bool]] = []
+        if fusion is not None:
+            owner = fusion if isinstance(fusion, nn.Module) else getattr(fusion, "__self__", None)
+            if not isinstance(owner, nn.Module):
+                raise ConfigError(
+                    f"fuse is {type(fusion).__name__}, expected a module of your model or a method of one: its dropout "
+                    "must be switched off while it is asked a second time"
+                )
+            self.fusing = owner  # registered, so that it follows `eval` and `train`
 
     @property
     def head(self) -> nn.Linear | nn.Conv2d:
@@ -74,13 +87,31 @@ class WatchedModel(MultimodalModel):
         """
         raise CapabilityError("a watched loop does its own forward pass; it cannot be run again from outside")
 
+    @property
+    def has_fusion(self) -> bool:
+        """Whether the fusion is known."""
+        return self._fusion[0] is not None
+
     def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Not here: the loop does it.
+        """The loop's own fusion, asked once more.
 
         Raises:
-            CapabilityError: always.
+            CapabilityError: where it is not told.
         """
-        raise CapabilityError("a watched loop fuses by itself; fusing again with modalities absent is not possible")
+        if self._fusion[0] is None:
+            raise CapabilityError("the watched model's fusion is not known; give fuse=")
+        return self._fusion[0](features)
+
+    def train(self, mode: bool = True) -> WatchedModel:
+        """Evaluation mode for a second look at the fusion, and back to exactly the modes there were."""
+        if not mode:
+            self._modes = [(part, part.training) for part in self.modules()]
+            super().train(False)
+            return self
+        for part, training in self._modes:
+            part.training = training
+        self._modes, self.training = [], True
+        return self
 
     def parameters_of(self, modality: str) -> Iterable[nn.Parameter]:
         """Parameters that feed this modality alone: those of its modules that no other modality has."""

@@ -51,6 +51,7 @@ class Requests:
     """
 
     def __init__(self, folder: Path, writer: RunWriter, card: MethodCard | None, method: BalanceMethod | None) -> None:
+        self.snapshot: Callable[[], None] | None = None  # asks for one; None where none can be taken
         self._inbox = ControlInbox(folder)
         self._writer, self._card, self._method = writer, card, method
         self._paused = False
@@ -85,7 +86,10 @@ class Requests:
                 self.stop = True
                 return "stop requested; the loop ends where it looks at watch.stop_requested", {}
             case "snapshot":
-                return "refused: a true unimodal gradient needs the model's fusion, which a watched loop keeps", {}
+                if self.snapshot is None:
+                    return "refused: a true unimodal gradient needs the model's fusion; the loop gave no fuse=", {}
+                self.snapshot()
+                return "gradient snapshot requested", {}
         done: dict[str, Any] = {}
         words = []
         for name, value in values.items():
@@ -173,7 +177,7 @@ def balancing(
         raise CapabilityError(f"{card.title} is not sound for {task}; it is for: {', '.join(card.tasks)}")
     if missing := sorted(set(card.requires) - offered):
         unlock = [word for need, word in _UNLOCKS.items() if need in missing]
-        how = f"give {' and '.join(unlock)}" if unlock else "train with the lab's own trainer for it"
+        how = f"give {unlock[-1]}" if set(missing) <= set(_UNLOCKS) else "train with the lab's own trainer for it"
         raise CapabilityError(f"{card.title} needs {', '.join(missing)}, which this loop does not offer; {how}")
     kind = catalog.load("method", name, BalanceMethod)
     changed = [hook for hook in _LOOPS_OWN if hook in vars(kind)]
@@ -185,7 +189,7 @@ def balancing(
     return card, preset, kind(**card.resolve(dict(knobs), preset))
 
 
-_UNLOCKS = {"unimodal_scores": "task=", "head_gradients": "head= and task="}
+_UNLOCKS = {"unimodal_scores": "task=", "head_gradients": "head= and task=", "subset_forward": "fuse=, head= and task="}
 # Moments of a step at which the loop is inside its own code.
 _LOOPS_OWN = ("on_features", "on_logits", "backward", "update", "rate_factors", "predict", "modules")
 

@@ -141,6 +141,17 @@ def joined(parts: Sequence[Part]) -> dict[str, Any]:
     return {"fused": _joined(fused), "logits": _joined(logits)}
 
 
+def together(parts: Sequence[Part]) -> dict[str, Tensor]:
+    """Features of all micro-batches as one batch; a modality absent from one, or of several lengths, is left out."""
+    found: dict[str, Tensor] = {}
+    for modality in parts[0].heard.features:
+        each = [part.heard.features.get(modality) for part in parts]
+        there = [one for one in each if one is not None]
+        if len(there) == len(parts) and len({one.shape[1:] for one in there}) == 1:
+            found[modality] = _joined(there)
+    return found
+
+
 def settled_target(task: Task, target: object, logits: Tensor | None, device: torch.device) -> Tensor:
     """A batch's target in the form the task takes.
 

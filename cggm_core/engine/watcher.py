@@ -184,6 +184,8 @@ class Watch:
                 self._finish()
             if self._gear is not None:
                 self._gear.recorder.catch_up()
+                if self._gear.snapshots is not None:
+                    self._gear.snapshots.catch_up()
             if state == "failed":
                 self._writer.event(max(0, self._index - 1), "error", reason)
             self._bridges.close()
@@ -223,6 +225,7 @@ class Watch:
     def _begin(self, loss: Tensor, *, open_loss: bool) -> WatchedStep:
         if self._gear is None:
             self._gear = Gear(self._plan, self._writer, self._bridges, self._parts[0], self._index, self._epoch)
+            self._requests.snapshot = self._gear.snapshots.ask if self._gear.snapshots else None
         return self._gear.begin(self._parts, self._index, self._epoch, loss, open_loss=open_loss)
 
     def _act(self) -> None:

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 import cggm_core
 from cggm_core import catalog
+from cggm_core.analysis.comparison import grouped
 from cggm_core.engine.watch_hooks import tensor_of
 from cggm_core.errors import CapabilityError, ConfigError, DataError
+from cggm_core.launch import request
 from cggm_core.names import MetricKey
+from cggm_core.store import RunInfo
 from tests.support.training import bits, tiny_config, trained
 from tests.support.watching import Maps, TwoTowers, batches, built, encoders, info, loop, notes, series
 
@@ -405,7 +408,7 @@ def test_after_a_first_good_step_looking_never_ends_a_training(
     assert bits(net)["head.weight"] == bits(plain)["head.weight"]
 
 
-WATCHABLE = ("joint", "cggm")
+WATCHABLE = ("joint", "cggm", "ogm", "ogm_ge")
 
 
 @pytest.mark.parametrize("name", catalog.all_cards("method"))
@@ -413,20 +416,73 @@ def test_every_method_balances_or_is_refused_with_its_reason(name: str, runs_roo
     net = built()
     optimiser = adam(net)
     reasons = ("which this loop does not offer", "which a watch cannot")
+    told: dict[str, Any] = {"head": net.head, "fuse": net.fuse, "task": "classification", "method": name}
     if name not in WATCHABLE:
         with pytest.raises(CapabilityError, match="|".join(reasons)) as refused:
-            cggm_core.watch(encoders(net), head=net.head, task="classification", method=name, runs=runs_root)
+            cggm_core.watch(encoders(net), runs=runs_root, **told)
         assert catalog.card("method", name).title in str(refused.value)
         assert not list(runs_root.iterdir())
         return
-    with cggm_core.watch(
-        encoders(net), head=net.head, task="classification", method=name, epochs=2, steps=8, runs=runs_root
-    ) as watch:
+    with cggm_core.watch(encoders(net), epochs=2, steps=8, runs=runs_root, **told) as watch:
         loop(net, optimiser, watch, 4, terms=True)
         watch.end_epoch()
         loop(net, optimiser, watch, 4, terms=True)
     assert (info(watch).state, info(watch).step) == ("finished", 7)
     assert all(not summary.nonfinite for summary in info(watch).summary.values())
+
+
+def test_with_its_fusion_told_gradients_are_kept_and_still_no_bit_changes(runs_root: Path) -> None:
+    plain = built()
+    loop(plain, adam(plain), None)
+    plain.text.eval()
+    loop(plain, adam(plain), None)
+    seen = built()
+    watch = cggm_core.watch(
+        encoders(seen), head=seen.head, fuse=seen.fuse, task="classification", steps=40, runs=runs_root
+    )
+    loop(seen, adam(seen), watch)
+    seen.text.eval()  # a part the user holds still stays so
+    request(runs_root, watch.run_id, "snapshot")
+    loop(seen, adam(seen), watch)
+    watch.close()
+    assert not seen.text.training
+    assert seen.audio.training
+    assert bits(seen) == bits(plain)
+    assert watch.folder is not None
+    kept = cggm_core.open_reader(watch.folder).snapshots()
+    assert {shot.kind for shot in kept} == {"fused", "classifier", "unimodal"}
+    assert {0, 20} <= {shot.step for shot in kept}
+    whole = {shot.kind: shot.array for shot in kept if shot.step == 0 and shot.modality in ("", "audio")}
+    assert whole["unimodal"].shape == whole["fused"].shape == (3, 16)
+
+
+def test_a_fusion_that_is_none_is_refused(runs_root: Path) -> None:
+    net = built()
+    with pytest.raises(ConfigError, match="expected a module of your model"):
+        cggm_core.watch(encoders(net), fuse=lambda features: features["audio"], runs=runs_root)
+
+    class Half(nn.Module):
+        def forward(self, features: dict[str, Tensor]) -> Tensor:
+            return features["audio"]
+
+    with (
+        pytest.raises(CapabilityError, match=r"fuse gives \(16, 8\), the head was given \(16, 16\)"),
+        cggm_core.watch(encoders(net), head=net.head, fuse=Half(), task="classification", runs=runs_root) as watch,
+    ):
+        loop(net, adam(net), watch, 1)
+
+
+def test_watched_runs_that_tell_their_seeds_are_one_group(runs_root: Path) -> None:
+    def run(**given: Any) -> RunInfo:
+        net = built()
+        with cggm_core.watch(encoders(net), runs=runs_root, **given) as watch:
+            loop(net, adam(net), watch, 1)
+        return info(watch)
+
+    alike = [run(seed=seed, settings={"lr": 0.1}, run=f"seed {seed}") for seed in (1, 2)]
+    other = [run(seed=1, settings={"lr": 0.2}), run(seed=1, settings={"lr": 0.1}, data="another"), run(), run()]
+    groups = grouped([*alike, *other])
+    assert sorted(len(runs) for runs in groups.values()) == [1, 1, 1, 1, 2]
 
 
 def test_a_loss_that_is_not_the_task_s_own_is_said(runs_root: Path) -> None:
@@ -446,8 +502,6 @@ def test_requests_of_the_app_reach_the_loop(runs_root: Path) -> None:
         encoders(net), head=net.head, task="classification", method="cggm", knobs={"direction": False}, runs=runs_root
     )
     loop(net, adam(net), watch, 2)
-    from cggm_core.launch import request
-
     request(runs_root, watch.run_id, "set", {"rho": 0.5})
     request(runs_root, watch.run_id, "snapshot")
     request(runs_root, watch.run_id, "stop")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ class TwoTowers(nn.Module):
         self.text = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU())
         self.head = nn.Linear(16, outputs)
 
+    def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
+        return nn.functional.dropout(torch.cat([features["audio"], features["text"]], -1), 0.1, self.training)
+
     def forward(self, audio: Tensor, text: Tensor) -> Tensor:
-        return self.head(torch.cat([self.audio(audio), self.text(text)], -1))
+        return self.head(self.fuse({"audio": self.audio(audio), "text": self.text(text)}))
 
 
 class Maps(nn.Module):
