@@ -1,0 +1,1 @@
+"""Gradient maps, and the numbers without which a map proves nothing."""

@@ -1,0 +1,76 @@
+"""The numbers in a sentence: does the cheap gradient stand for the true one, and when does it stop?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from cggm_core.embedding.pairing import Pairing
+
+Standing = Literal["closely", "partly", "on average only", "not", "against", "unknown"]
+ALPHA = 0.05
+CLOSE = 0.5
+STANDS: tuple[Standing, ...] = ("closely", "partly")
+RULE = (
+    f"closely: the mean cosine of partners is {CLOSE:g} or more and above shuffled partners (p below {ALPHA:g}); "
+    f"partly: above shuffled partners and positive, but below {CLOSE:g}; on average only: the cosine is {CLOSE:g} or "
+    "more, yet any other batch of the snapshot would do as well; against: the whole interval is below 0; else not"
+)
+
+
+def standing(pairing: Pairing) -> Standing:
+    """How one window's classifier gradients stand for the unimodal ones; thresholds stand in `RULE`."""
+    number = pairing.cosine
+    if math.isnan(number.value):
+        return "unknown"
+    if number.high < 0:
+        return "against"
+    if number.p < ALPHA and number.value > 0:
+        return "closely" if number.value >= CLOSE else "partly"
+    return "on average only" if number.value >= CLOSE else "not"
+
+
+def sentence(modality: str, whole: Pairing, windows: Sequence[Pairing]) -> str:
+    """One modality over training, in words with numbers.
+
+    Args:
+        modality: its name, already made safe for where it is shown.
+        whole: over everything chosen.
+        windows: along training.
+    """
+    if math.isnan(whole.cosine.value):
+        return f"{modality}: {whole.pairs} batches are too few to tell; four of one snapshot are needed."
+    number = whole.cosine
+    said = {
+        "closely": "stands closely for the true one", "partly": "stands partly for the true one",
+        "on average only": "points where the true one points on average, but says nothing of the single batch",
+        "not": "does not stand for the true one", "against": "points against the true one",
+        "unknown": "cannot be judged",
+    }[standing(whole)]  # fmt: skip
+    text = (
+        f"{modality}: over these steps the classifier's gradient {said} (cosine {number.value:.2f}, "
+        f"{number.low:.2f} to {number.high:.2f}; shuffled {number.null:.2f}; the right partner is nearer than "
+        f"{100 * whole.rank.value:.0f} % of the others)."
+    )
+    return f"{text} {_course(windows)}".strip()
+
+
+def _course(windows: Sequence[Pairing]) -> str:
+    """What became of it along training."""
+    judged = [(one, standing(one)) for one in windows if not math.isnan(one.cosine.value)]
+    if len(judged) < 2:
+        return ""
+    holds = [word in STANDS for _, word in judged]
+    first, last = judged[0][0].cosine.value, judged[-1][0].cosine.value
+    went = f"from {first:.2f} at step {judged[0][0].first} to {last:.2f} at step {judged[-1][0].last}"
+    if all(holds):
+        return f"It holds throughout: {went}."
+    if not any(holds):
+        return f"No single window stands out either: {went}."
+    if not holds[-1]:
+        end = max(place for place, held in enumerate(holds) if held)
+        return f"It stops at step {judged[end + 1][0].first}: {went}."
+    if holds == sorted(holds):
+        return f"It begins at step {judged[holds.index(True)][0].first}: {went}."
+    return f"It comes and goes, in {sum(holds)} of {len(holds)} windows: {went}."

@@ -1,0 +1,34 @@
+"""The sentence says what the numbers say, and when it stops."""
+
+from __future__ import annotations
+
+import pytest
+
+from cggm_core.embedding.gradients import collect
+from cggm_core.embedding.pairing import over_training, pairing
+from cggm_core.embedding.verdict import sentence, standing
+from tests.embedding.making import paired
+
+
+@pytest.mark.parametrize(("rho", "common", "word"), [(0.9, 0.4, "closely"), (0.35, 0.2, "partly"), (0.0, 0.0, "not"),
+                                                     (0.0, 3.0, "on average only")])  # fmt: skip
+def test_degrees(rho: float, common: float, word: str) -> None:
+    assert standing(pairing(collect(paired(rho, common=common)), "audio")) == word
+
+
+def test_opposite_gradients_are_against() -> None:
+    assert standing(pairing(collect(paired(-0.8, common=0.0)), "audio")) == "against"
+
+
+def test_the_step_at_which_it_stops_is_named() -> None:
+    early = paired(0.9, snapshots=4, common=0.0)
+    late = [shot for shot in paired(0.0, snapshots=8, common=0.0, seed=5) if shot.step >= 400]
+    table = collect([*early, *late])
+    windows = over_training(table, "audio")
+    text = sentence("audio", pairing(table, "audio"), windows)
+    assert "stops at step 400" in text
+    assert "cosine" in text
+    held = collect(early)
+    assert "holds throughout" in sentence("audio", pairing(held, "audio"), over_training(held, "audio"))
+    few = collect(paired(0.9, snapshots=1, batches=2))
+    assert "too few" in sentence("audio", pairing(few, "audio"), over_training(few, "audio"))
