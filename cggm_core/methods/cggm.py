@@ -48,7 +48,8 @@ CARD = MethodCard(
         Preset("released", "what the authors' code computes, for comparison",
                {"variant": "released", "rho": 1.3, "lam": 0.15}),
         Preset("stable", "ours: gains since the start, smoothed and continuous; B from 0 to rho M/(M-1) with mean rho, "
-               "on the update; no direction loss",
+               "on the update; no direction loss. Seen (benchmarks/README.md): better than joint on one synthetic set "
+               "of two (10 seeds), level with it on the other; on real data no clear difference so far",
                {"variant": "stable", "rho": 1.0, "lam": 0.15, "direction": False, "epsilon": "soft",
                 "scales": "update", "span": 20}),
     ),
