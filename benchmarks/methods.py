@@ -195,7 +195,7 @@ def table(rows: Sequence[Row], cost: dict[str, tuple[float, float]]) -> str:
         cells = (
             row.label,
             found.n,
-            f"{found.mean:.4f}",
+            f"{found.mean:.4f}" if found.n else "",
             f"{found.std:.4f}" if found.n > 1 else "",
             *against,
             step,
