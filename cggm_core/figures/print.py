@@ -29,6 +29,7 @@ _DASHES: dict[str, Any] = {
     "solid": "solid", "dash": (0, (5, 2)), "dot": (0, (1.2, 1.6)), "dashdot": (0, (6, 2, 1.2, 2)),
     "longdash": (0, (9, 2.5)), "longdashdot": (0, (9, 2.5, 1.2, 2.5)),
 }  # fmt: skip
+_SYMBOLS = {"circle": "o", "diamond": "D", "cross": "P"}
 _STYLE: dict[str, Any] = {
     "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "cggm-lab",
     "font.family": "DejaVu Sans", "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8,
@@ -79,6 +80,10 @@ def _drawn(spec: FigureSpec, width: float) -> Figure:
             # A view that leaves points out must say so on paper too.
             axes.set_title(textwrap.fill(panel.note, int(width * _LETTERS_PER_INCH)), loc="left", fontsize=6)
     all_axes[-1].set_xlabel(spec.x_label)
+    if spec.x_axis == "map":
+        for axes in all_axes:
+            axes.set_aspect("equal", adjustable="datalim")
+            axes.tick_params(labelbottom=False, labelleft=False)
     shown: dict[str, Any] = {}
     for axes in all_axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -133,6 +138,12 @@ def _line(axes: Axes, line: Line) -> None:
     y = np.where(np.isfinite(line.y), line.y, np.nan)
     if line.low is not None and line.high is not None:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=theme.BAND_OPACITY, linewidth=0)
+        return
+    if line.role == "points":
+        axes.plot(
+            line.x, y, linestyle="none", marker=_SYMBOLS[line.symbol], markersize=3, color=colour, alpha=0.75,
+            markeredgewidth=0, label=line.name.replace("\n", " ") if line.legend else None,
+        )  # fmt: skip
         return
     raw = line.role == "raw"
     axes.plot(

@@ -89,7 +89,7 @@ def _traces(
     spec: FigureSpec, panel: Panel, line: Line, number: int, first: bool, max_points: int
 ) -> list[dict[str, Any]]:  # fmt: skip
     kept = np.arange(len(line.y))
-    if len(line.y) > max_points:
+    if len(line.y) > max_points and line.role != "points":
         kept = kept_indices(kept, line.y, max_points)
     x = compact(line.x[kept], whole=spec.x_axis == "step")
     axes = {"xaxis": _axis("x", number), "yaxis": _axis("y", number)}
@@ -99,6 +99,8 @@ def _traces(
     }  # fmt: skip
     if line.low is not None and line.high is not None:
         return _band(line, common, kept)
+    if line.role == "points":
+        return [_cloud(line, common, first)]
     raw = line.role == "raw"
     shown = f"%{{y:.4g}}{' raw' if raw else ' smoothed' if line.role == 'smooth' else ''}"
     made = {
@@ -113,6 +115,17 @@ def _traces(
     if line.markers:
         made["marker"] = {"size": 5, "color": line.colour}
     return [made]
+
+
+def _cloud(line: Line, common: dict[str, Any], first: bool) -> dict[str, Any]:
+    """Points that tell something when pointed at; none is left out, for each may be the one looked for."""
+    return {
+        **common, "y": compact(line.y), "x": compact(line.x), "mode": "markers", "showlegend": first,
+        "marker": {"size": 8, "color": line.colour, "symbol": line.symbol, "opacity": 0.75,
+                   "line": {"width": 0.6, "color": theme.PAPER}},
+        "text": [safe_text(text) for text in line.told], "customdata": list(line.picks),
+        "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
 
 
 def _uid(*parts: str) -> str:
@@ -141,7 +154,8 @@ def _layout(spec: FigureSpec) -> dict[str, Any]:
     layout: dict[str, Any] = {
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": theme.TEXT, "size": 12}, "margin": {"l": 54, "r": 10, "t": 30, "b": 42},
-        "hovermode": "x unified", "hoverlabel": {"font": {"size": 11}}, "uirevision": "keep",
+        "hovermode": "closest" if spec.x_axis == "map" else "x unified",
+        "hoverlabel": {"font": {"size": 11}}, "uirevision": "keep",
         "legend": {
             "orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom",
             "uirevision": "keep", "bgcolor": "rgba(0,0,0,0)", "font": {"size": 11}, "groupclick": "togglegroup",
@@ -154,6 +168,8 @@ def _layout(spec: FigureSpec) -> dict[str, Any]:
         domain = [round(top - 1 / count + low, 4), round(top - high, 4)]
         layout[_axis("xaxis", number)] = _x_axis(spec, number, count)
         layout[_axis("yaxis", number)] = _y_axis(panel, domain)
+        if spec.x_axis == "map":
+            layout[_axis("yaxis", number)] |= {"showticklabels": False, "scaleanchor": "x"}
         layout["shapes"] += _shapes(spec.marks, panel, number)
         layout["annotations"] += _annotations(spec.marks, panel, number, domain)
     return layout
@@ -173,6 +189,8 @@ def _x_axis(spec: FigureSpec, number: int, count: int) -> dict[str, Any]:
         made["title"] = {"text": spec.x_label, "standoff": 8}
     if number > 1:
         made["matches"] = "x"
+    if spec.x_axis == "map":
+        made["showticklabels"] = False
     if not any(len(line.x) for panel in spec.panels for line in panel.lines):
         made |= {"autorange": False, "range": [0, 1], "showticklabels": False}
     return made

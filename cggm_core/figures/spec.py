@@ -14,7 +14,7 @@ import pandas as pd
 from cggm_core.analysis.series import FloatArray
 from cggm_core.figures import theme
 
-Role = Literal["raw", "smooth", "line", "band"]
+Role = Literal["raw", "smooth", "line", "band", "points"]
 Scale = Literal["linear", "log"]
 NOTHING: FloatArray = np.empty(0)
 
@@ -26,7 +26,7 @@ class Line:
     Attributes:
         name: in the legend.
         x, y: shape [points]; NaN breaks the line. For a band, y is its middle.
-        role: raw (faint), smooth or line (strong), band (a filled area from `low` to `high`).
+        role: raw (faint), smooth or line (strong), band (a filled area from `low` to `high`), points (a cloud).
         colour: a hexadecimal colour or a token of `theme`.
         dash: one of `theme.DASHES`.
         width: in points.
@@ -34,6 +34,9 @@ class Line:
         legend: whether the legend names it.
         low, high: edges of a band, shape [points].
         markers: whether the points themselves are drawn (few points, or points far apart).
+        symbol: shape of a cloud's points: circle, diamond or cross.
+        told: what each point of a cloud says when pointed at, one a point.
+        picks: what a click on each point of a cloud reports, one a point; a step, say.
     """
 
     name: str
@@ -48,6 +51,9 @@ class Line:
     low: FloatArray | None = None
     high: FloatArray | None = None
     markers: bool = False
+    symbol: str = "circle"
+    told: tuple[str, ...] = ()
+    picks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ class FigureSpec:
         x_label: with its unit.
         panels: from top to bottom, sharing the x axis.
         marks: events, drawn on every panel.
-        x_axis: which axis it is; a zoom belongs to it.
+        x_axis: which axis it is; a zoom belongs to it. The word "map" means two axes of one scale without
+            numbers, since distances alone have a meaning.
     """
 
     key: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from cggm_core.figures.print import WIDTHS, Format, rendered
@@ -16,7 +18,10 @@ STACKED_HEIGHT = 420
 BESIDE_POINTS = 1000
 
 
-def figure_card(spec: FigureSpec, *, key: str, link: str = "", height: int = 0, max_points: int = BESIDE_POINTS) -> int:
+def figure_card(
+    spec: FigureSpec, *, key: str, link: str = "", height: int = 0, max_points: int = BESIDE_POINTS,
+    on_pick: Callable[[int], None] | None = None,
+) -> int:  # fmt: skip
     """One figure in its frame.
 
     Args:
@@ -25,6 +30,7 @@ def figure_card(spec: FigureSpec, *, key: str, link: str = "", height: int = 0, 
         link: charts of the same word share their x range.
         height: of the chart in pixels; 0 takes what suits the number of panels.
         max_points: most points a trace.
+        on_pick: called with what a clicked point of a cloud reports.
 
     Returns:
         Bytes of data sent for this refresh.
@@ -35,7 +41,7 @@ def figure_card(spec: FigureSpec, *, key: str, link: str = "", height: int = 0, 
         head.markdown(f"**{md(spec.title)}**")
         with head:
             _export(spec, key)
-        sent = live_chart(spec, key=key, height=tall, link=link, max_points=max_points)
+        sent = live_chart(spec, key=key, height=tall, link=link, max_points=max_points, on_pick=on_pick)
         notes = "".join(f" **{md(note)}**" for note in spec.notes())
         st.caption(md(spec.how_to_read, 400) + notes)
     return sent

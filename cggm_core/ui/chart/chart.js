@@ -217,6 +217,10 @@ class Chart {
       for (const trace of this.plot.data) this.hidden.set(trace.uid, trace.visible ?? true);
     });
     this.plot.on("plotly_doubleclick", () => this.reset());
+    this.plot.on("plotly_click", ({ points }) => {
+      const said = points[0]?.customdata;
+      if (said !== undefined) this.pick?.(said);
+    });
   }
 
   moved(change) {
@@ -310,6 +314,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   let chart = shared.byRoot.get(parentElement);
   if (!chart && !parentElement.querySelector(".cggm-chart")) return undefined;
   if (!chart) shared.byRoot.set(parentElement, (chart = new Chart(parentElement)));
+  chart.pick = (said) => setTriggerValue("picked", said);
   try {
     chart.receive(JSON.parse(new TextDecoder().decode(data)), () => setTriggerValue("resend", Date.now()));
   } catch (problem) {

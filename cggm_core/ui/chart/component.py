@@ -26,8 +26,9 @@ _HTML = '<div class="cggm-chart"><div class="cggm-plot"></div><p class="cggm-cha
 
 
 def live_chart(
-    spec: FigureSpec, *, key: str, height: int = 320, link: str = "", max_points: int = screen.MAX_POINTS
-) -> int:
+    spec: FigureSpec, *, key: str, height: int = 320, link: str = "", max_points: int = screen.MAX_POINTS,
+    on_pick: Callable[[int], None] | None = None,
+) -> int:  # fmt: skip
     """Draw a figure that keeps its zoom, its hidden lines and its place while its data changes.
 
     Args:
@@ -36,6 +37,7 @@ def live_chart(
         height: in pixels.
         link: charts of one page with the same word share their x range; "" stands alone.
         max_points: most points a trace.
+        on_pick: called before the page runs again with what a clicked point of a cloud reports.
 
     Returns:
         Bytes of data sent for this refresh.
@@ -50,8 +52,15 @@ def live_chart(
     }  # fmt: skip
     # As bytes the payload is neither parsed nor sorted again by Streamlit on its way.
     payload = screen.to_json(data).encode()
-    _component()(key=key, data=payload, height=height, on_resend_change=lambda: state.update(resend=True))
+    _component()(key=key, data=payload, height=height, on_resend_change=lambda: state.update(resend=True),
+                 on_picked_change=lambda: _picked(key, on_pick))  # fmt: skip
     return len(payload)
+
+
+def _picked(key: str, on_pick: Callable[[int], None] | None) -> None:
+    said = st.session_state[key].get("picked")
+    if on_pick is not None and isinstance(said, int):
+        on_pick(said)
 
 
 def _state(key: str) -> dict[str, Any]:
