@@ -114,8 +114,8 @@ class RunConfig:
 
     Attributes:
         dataset: name of a card, or path of a file or folder in one of the formats that are read.
-        dataset_params: knobs of the data set's card, or of the format's, which is known when the path is read (an
-            `.npz` has none).
+        dataset_params: knobs of the data set's card, or of the format's, which is known when the path is read (of
+            an `.npz` at once).
         model, model_params: the model's card and knobs; `auto` takes the one that is default for the data's task.
             For a data set of the catalog that is settled at once; what a file holds is known when it is read, so
             until `settled` its knobs are unchecked.
@@ -148,8 +148,8 @@ class RunConfig:
         put(self, "preset", preset)
         put(self, "method_params", method.resolve({**preset_values(method, preset), **self.method_params}))
         if self.is_file():
-            if self.dataset_params and self.dataset.endswith(".npz"):
-                raise ConfigError(f"an .npz data file has no settings, found {sorted(self.dataset_params)}")
+            if self.dataset.endswith(".npz"):
+                catalog.card("format", "npz").resolve(dict(self.dataset_params))
         else:
             data: DatasetCard = catalog.card("dataset", self.dataset)
             put(self, "dataset_params", data.resolve(dict(self.dataset_params)))

@@ -33,11 +33,12 @@ _CHANNELS = (1, 3, 4)
 _FORMAT = "x_<modality>, y, split, meta and aux_<anything>"
 
 
-def load_npz(path: str | os.PathLike[str]) -> DataBundle:
+def load_npz(path: str | os.PathLike[str], split: str = "") -> DataBundle:
     """The data of one file in the exchange format; no pickle is ever loaded.
 
     Args:
         path: of the `.npz` file.
+        split: name of another split in the file: `aux_split_<name>` is read in place of `split`; "" reads `split`.
 
     Returns:
         The modalities in the order `meta` declares them, else in file order. uint8 samples of two or three
@@ -47,7 +48,7 @@ def load_npz(path: str | os.PathLike[str]) -> DataBundle:
     Raises:
         DataError: one sentence naming the file, the array, what was found and what was expected.
     """
-    return _load(Path(path), Path(path).name)
+    return _load(Path(path), Path(path).name, f"aux_split_{split}" if split else "split")
 
 
 def write_npz(
@@ -108,14 +109,14 @@ def write_npz(
     return target
 
 
-def _load(path: Path, shown: str) -> DataBundle:
+def _load(path: Path, shown: str, splitting: str = "split") -> DataBundle:
     with Archive(path, shown) as archive:
         names = _modality_names(shown, archive.headers)
         _check_counts(shown, archive.headers, names)
         meta = _meta(shown, archive)
         names = _declared(shown, meta, names)
         kinds = _kinds(shown, meta, {m: archive.headers[f"x_{m}"] for m in names})
-        split = _split(shown, archive.read("split"))
+        split = _split(shown, _other_split(shown, archive, splitting))
         y = archive.read("y")
         inputs: dict[str, NDArray[Any]] = {}
         for modality in names:
@@ -238,6 +239,16 @@ def _channels_first(raw: NDArray[Any]) -> NDArray[Any]:
     if last in _CHANNELS and (first not in _CHANNELS or last <= first):
         return np.moveaxis(raw, 3, 1)
     return raw
+
+
+def _other_split(shown: str, archive: Archive, name: str) -> NDArray[Any]:
+    if name in archive.headers:
+        split = archive.read(name)
+        if len(split) == archive.headers["y"].shape[0]:
+            return split
+        raise DataError(f"{shown}: {name} has {len(split)} entries, y has {archive.headers['y'].shape[0]}")
+    others = sorted(n.removeprefix("aux_split_") for n in archive.headers if n.startswith("aux_split_"))
+    raise DataError(f"{shown}: there is no {name}; other splits in the file: {', '.join(others) or 'none'}")
 
 
 def _split(shown: str, split: NDArray[Any]) -> NDArray[Any]:

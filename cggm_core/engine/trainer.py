@@ -132,7 +132,7 @@ class Trainer:
         groups = self._groups()
         self.optimiser = build_optimiser(groups, settings, settings.lr)
         self._values = sum(math.prod(spec.shape) for spec in data.modalities.values())
-        self._looks = Looks(
+        self.looks = Looks(
             self.model, self.predict, self.task, data.splits["val"], self._evaluated_together(), self.device,
             self.precision, settings,
         )  # fmt: skip
@@ -184,7 +184,7 @@ class Trainer:
             values = self.validate()
             if recorder:
                 recorder.epoch(place.step - 1, place.epoch, values)
-                self._looks.after_epoch(recorder, place.step - 1, place.epoch)
+                self.looks.after_epoch(recorder, place.step - 1, place.epoch)
             self.method.on_epoch_end(place.epoch, {str(key): value for key, value in values.items()})
             place.epoch, place.batch = place.epoch + 1, 0
             if on_epoch:
@@ -217,7 +217,7 @@ class Trainer:
 
     def look(self, recorder: Recorder) -> None:
         """Take a full look at the probe set now, whatever the settings say, and record it."""
-        self._looks.full(recorder, max(0, self.place.step - 1), self.place.epoch)
+        self.looks.full(recorder, max(0, self.place.step - 1), self.place.epoch)
 
     def _evaluated_together(self) -> int:
         return max(self.config.training.batch_size, min(256, _EVALUATED_VALUES // self._values))

@@ -56,14 +56,14 @@ def test_a_modality_that_tells_nothing_contributes_nothing_within_three_errors()
 
 
 def test_the_probe_set_is_the_same_at_every_look_and_for_every_seed() -> None:
-    first, second = (Trainer(c, tiny_data(c))._looks._short for c in (tiny_config(), tiny_config(seed=3)))
+    first, second = (Trainer(c, tiny_data(c)).looks.small for c in (tiny_config(), tiny_config(seed=3)))
     assert torch.equal(first._index, second._index)
     assert len(set(first._index.tolist())) == len(first)
 
 
 def test_no_sample_keeps_its_own_when_permuted() -> None:
     config = tiny_config()
-    for order in Trainer(config, tiny_data(config))._looks._full._orders:
+    for order in Trainer(config, tiny_data(config)).looks.large._orders:
         assert sorted(order) == list(range(len(order)))
         assert not (order == np.arange(len(order))).any()
 
