@@ -10,6 +10,7 @@ import streamlit as st
 
 from cggm_core.cards import PageCard
 from cggm_core.embedding.gradients import KINDS, Gradients
+from cggm_core.embedding.pairing import Pairing
 from cggm_core.embedding.project import FEWEST, METHODS
 from cggm_core.embedding.verdict import RULE, sentence
 from cggm_core.figures.maps import NUMBERS, gradient_map, numbers
@@ -30,9 +31,11 @@ CARD = PageCard(
 )
 
 HEIGHT = 520
+BESIDE = (640, 400)  # pixels of the map and of the answer; a narrow page puts them under each other
 LOOK_SECONDS = 0.5
 FRAME_SECONDS = 0.8
 WIDTHS = (1, 2, 3, 5)
+History = dict[str, tuple[Pairing, list[Pairing]]]
 
 
 def main() -> None:
@@ -97,21 +100,22 @@ def show(info: RunInfo, everything: Gradients) -> None:
         first, last = st.select_slider("Snapshots from step to step", starts, (first, last), key=f"map.steps.{info.id}")
     chosen = everything.chosen(kinds=kinds, modalities=wanted, first=first, last=last).thinned()
     window = everything.chosen(modalities=wanted, first=first, last=last)
-    left, right = st.columns([3, 2], gap="small")
-    with left:
+    beside = st.container(horizontal=True, gap="small")
+    with beside.container(width=BESIDE[0]):
         if len(chosen) < FEWEST:
             st.info(f"{len(chosen)} gradients are chosen, and a map needs {FEWEST}; choose more kinds or modalities.",
                     icon=":material/info:")  # fmt: skip
         else:
             the_map(info, chosen, modalities, method)
-    with right:
-        judge(window, modalities, wanted)
+    with beside.container(width=BESIDE[1]):
+        history = answer(window, wanted)
     size, short = everything.original, everything.vectors.shape[1]
     how = f"; {size:,} numbers each, kept as projections of {short:,}, which moves a cosine by 0.03 to 0.04"
     st.caption(
         f"{len(chosen):,} gradients of {len(np.unique(chosen.step)):,} batches, each taken to length 1"
         f"{how if size > short else ''}."
     )
+    along_training(history, modalities)
 
 
 def the_map(info: RunInfo, chosen: Gradients, modalities: tuple[str, ...], method: str) -> None:
@@ -187,31 +191,37 @@ def cosines_at(chosen: Gradients, modalities: tuple[str, ...], step: int) -> str
     return f"cosine of classifier and unimodal gradient: {', '.join(words)}" if words else "no partner is shown"
 
 
-def judge(window: Gradients, modalities: tuple[str, ...], wanted: list[str]) -> None:
-    """Numbers with nulls, along training, and the answer in words."""
+def answer(window: Gradients, wanted: list[str]) -> History:
+    """The question, answered a modality; the numbers behind it."""
+    found: History = {}
     with st.container(border=True):
-        st.markdown("**Does the classifier's gradient stand for the true one?**")
-        width = st.segmented_control("Snapshots a window", WIDTHS, default=1, key="map.width", required=True) or 1
-        history, rows = {}, []
+        st.markdown("**Does the classifier's gradient stand for the true one?**", help=RULE)
+        width = st.segmented_control("Snapshots a window, along training", WIDTHS, default=1, key="map.width",
+                                     required=True) or 1  # fmt: skip
         for modality in wanted:
-            whole, windows = maps.judged(window, modality, width)
-            history[modality] = windows
-            st.markdown(f"- {sentence(md(modality, 60), whole, windows)}")
-            for name, (label, _) in NUMBERS.items():
-                number = getattr(whole, name)
-                rows.append({
-                    "modality": plain(modality, 60), "number": label, "value": rounded(number.value),
-                    "95 % interval": f"{number.low:.2f} to {number.high:.2f}" if math.isfinite(number.low) else "",
-                    "shuffled": rounded(number.null), "p": rounded(number.p, 4),
-                })  # fmt: skip
+            found[modality] = maps.judged(window, modality, width)
+            st.markdown(f"- {sentence(md(modality, 60), *found[modality])}")
         if not wanted:
             st.caption("Choose a modality.")
-            return
-        st.caption(md(RULE, 600))
-        st.dataframe(pd.DataFrame(rows), hide_index=True, key="map.numbers", alt="Numbers of every modality")
-        which = st.segmented_control("Along training", list(NUMBERS), default="cosine", key="map.number",
-                                     required=True, format_func=lambda name: NUMBERS[name][0]) or "cosine"  # fmt: skip
-    figure_card(numbers(history, modalities, which), key="map.history", max_points=2000)
+    return found
+
+
+def along_training(history: History, modalities: tuple[str, ...]) -> None:
+    """One number over the steps, and all numbers as a table."""
+    which = st.segmented_control("Number", list(NUMBERS), default="cosine", key="map.number", required=True,
+                                 format_func=lambda name: NUMBERS[name][0]) or "cosine"  # fmt: skip
+    windows = {modality: along for modality, (_, along) in history.items()}
+    figure_card(numbers(windows, modalities, which), key="map.history", max_points=2000)
+    rows = []
+    for modality, (whole, _) in history.items():
+        for name, (label, _) in NUMBERS.items():
+            number = getattr(whole, name)
+            rows.append({
+                "modality": plain(modality, 60), "number": label, "value": rounded(number.value),
+                "95 % interval": f"{number.low:.2f} to {number.high:.2f}" if math.isfinite(number.low) else "",
+                "shuffled": rounded(number.null), "p": rounded(number.p, 4),
+            })  # fmt: skip
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="map.numbers", alt="Numbers of every modality")
 
 
 def rounded(value: float, places: int = 3) -> float | None:

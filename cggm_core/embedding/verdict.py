@@ -8,14 +8,15 @@ from typing import Literal
 
 from cggm_core.embedding.pairing import Pairing
 
-Standing = Literal["closely", "partly", "on average only", "not", "against", "unknown"]
+Standing = Literal["closely", "partly", "hardly", "on average only", "not", "against", "unknown"]
 ALPHA = 0.05
-CLOSE = 0.5
+CLOSE, FAINT = 0.5, 0.2
 STANDS: tuple[Standing, ...] = ("closely", "partly")
 RULE = (
     f"closely: the mean cosine of partners is {CLOSE:g} or more and above shuffled partners (p below {ALPHA:g}); "
-    f"partly: above shuffled partners and positive, but below {CLOSE:g}; on average only: the cosine is {CLOSE:g} or "
-    "more, yet any other batch of the snapshot would do as well; against: the whole interval is below 0; else not"
+    f"partly: above shuffled partners, {FAINT:g} to {CLOSE:g}; hardly: above them, but below {FAINT:g}; "
+    f"on average only: the cosine is {CLOSE:g} or more, yet any other batch of the snapshot would do as well; "
+    "against: the whole interval is below 0; else not"
 )
 
 
@@ -27,7 +28,7 @@ def standing(pairing: Pairing) -> Standing:
     if number.high < 0:
         return "against"
     if number.p < ALPHA and number.value > 0:
-        return "closely" if number.value >= CLOSE else "partly"
+        return "closely" if number.value >= CLOSE else "partly" if number.value >= FAINT else "hardly"
     return "on average only" if number.value >= CLOSE else "not"
 
 
@@ -44,6 +45,7 @@ def sentence(modality: str, whole: Pairing, windows: Sequence[Pairing]) -> str:
     number = whole.cosine
     said = {
         "closely": "stands closely for the true one", "partly": "stands partly for the true one",
+        "hardly": "hardly stands for the true one, though more than chance would have it",
         "on average only": "points where the true one points on average, but says nothing of the single batch",
         "not": "does not stand for the true one", "against": "points against the true one",
         "unknown": "cannot be judged",
@@ -67,7 +69,7 @@ def _course(windows: Sequence[Pairing]) -> str:
     if all(holds):
         return f"It holds throughout: {went}."
     if not any(holds):
-        return f"No single window stands out either: {went}."
+        return f"In no part of the training does it stand closer: {went}."
     if not holds[-1]:
         end = max(place for place, held in enumerate(holds) if held)
         return f"It stops at step {judged[end + 1][0].first}: {went}."

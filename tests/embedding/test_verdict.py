@@ -10,8 +10,13 @@ from cggm_core.embedding.verdict import sentence, standing
 from tests.embedding.making import paired
 
 
-@pytest.mark.parametrize(("rho", "common", "word"), [(0.9, 0.4, "closely"), (0.35, 0.2, "partly"), (0.0, 0.0, "not"),
-                                                     (0.0, 3.0, "on average only")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rho", "common", "word"),
+    [
+        (0.9, 0.4, "closely"), (0.35, 0.2, "partly"), (0.15, 0.0, "hardly"), (0.0, 0.0, "not"),
+        (0.0, 3.0, "on average only"),
+    ],
+)  # fmt: skip
 def test_degrees(rho: float, common: float, word: str) -> None:
     assert standing(pairing(collect(paired(rho, common=common)), "audio")) == word
 
