@@ -130,7 +130,9 @@ def trained(name: str, folder: Path, steps: int, **given: Any) -> tuple[Foreign,
     optimiser = torch.optim.AdamW(model.whole.parameters(), lr=1e-3)
     watch = None
     if given:
-        watch = cggm_core.watch(model.encoders, head=model.head, task="classification", run=name, **given)
+        watch = cggm_core.watch(
+            model.encoders, head=model.head, task="classification", run=name, optimiser=optimiser, **given
+        )  # fmt: skip
     for arguments, target in model.batches(steps):
         optimiser.zero_grad()
         loss = nn.functional.cross_entropy(model.call(arguments), target)
