@@ -558,3 +558,26 @@ def test_an_accessor_wins_over_the_rule(runs_root: Path) -> None:
         loss.backward()
         watch.step(loss, target)
     assert MetricKey("unimodal_score", "audio") in info(watch).summary
+
+
+def test_mixed_precision_and_double_precision_loops(runs_root: Path) -> None:
+    for dtype in (torch.bfloat16, torch.float64):
+        net = built(lambda: TwoTowers(dropout=0.0))
+        net = net.double() if dtype == torch.float64 else net
+        optimiser = adam(net)
+        with cggm_core.watch(
+            encoders(net), head=net.head, task="classification", method="cggm", runs=runs_root
+        ) as watch:
+            for audio, text, target in batches(4):
+                optimiser.zero_grad()
+                wide = torch.float64 if dtype == torch.float64 else torch.float32
+                with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                    loss = nn.functional.cross_entropy(net(audio.to(wide), text.to(wide)), target)
+                    loss = watch.loss(loss, target)
+                loss.backward()
+                watch.step(loss)
+                optimiser.step()
+        assert (info(watch).state, info(watch).step) == ("finished", 3)
+        assert all(not summary.nonfinite for summary in info(watch).summary.values())
+        for metric in ("gradient_norm_raw", "update_ratio", "head_gradient_norm", "unimodal_loss"):
+            assert min(series(watch, metric, "audio")) > 0
