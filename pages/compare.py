@@ -20,7 +20,7 @@ from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo
 from cggm_core.ui import session
 from cggm_core.ui.panels import figure_card
-from cggm_core.ui.pickers import MOST_RUNS, pick_runs
+from cggm_core.ui.pickers import pick_runs, suggested
 from cggm_core.ui.safe import plain, sentences
 
 CARD = PageCard(
@@ -64,16 +64,6 @@ def main() -> None:
             curves(ordered, key)
         scores(ordered)
         settings(ordered)
-
-
-def suggested(infos: Sequence[RunInfo]) -> list[str]:
-    """Runs to begin with: the samples of one data set, else the newest finished runs of one data set."""
-    sound = [info for info in infos if not info.damaged and not info.archived and info.state == "finished"]
-    pool = [info for info in sound if info.sample] or sound
-    if not pool:
-        return []
-    data = pool[0].config.get("dataset")
-    return [info.id for info in pool if info.config.get("dataset") == data][:MOST_RUNS]
 
 
 def likely_baseline(by_name: Members) -> int:

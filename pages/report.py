@@ -12,7 +12,7 @@ from cggm_core.figures.print import WIDTHS
 from cggm_core.figures.report import write_report
 from cggm_core.store import RunInfo
 from cggm_core.ui import session
-from cggm_core.ui.pickers import pick_runs
+from cggm_core.ui.pickers import pick_runs, suggested
 from cggm_core.ui.safe import md, plain, sentences
 
 CARD = PageCard(
@@ -35,7 +35,8 @@ def main() -> None:
     """The page."""
     st.title("Report")
     st.caption(CARD.summary)
-    chosen = [info for info in pick_runs("report.runs") if not info.damaged]
+    picked = pick_runs("report.runs", default=suggested(session.catalogue().runs()))
+    chosen = [info for info in picked if not info.damaged]
     if not chosen:
         st.info("Choose the runs that the report is to show. Runs that differ in the seed alone are one configuration.",
                 icon=":material/info:")  # fmt: skip

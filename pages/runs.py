@@ -11,7 +11,7 @@ from cggm_core.errors import CggmError
 from cggm_core.store import ENDED, RunInfo, open_reader, restore, trash, trashed, update_marks
 from cggm_core.store import delete as delete_for_good
 from cggm_core.store.trashcan import TRASH
-from cggm_core.ui import forms, runs_table, session
+from cggm_core.ui import forms, moving, runs_table, session
 from cggm_core.ui.pickers import MOST_RUNS, run_label
 from cggm_core.ui.safe import md, plain, sentences
 
@@ -49,8 +49,8 @@ def filters(infos: Sequence[RunInfo]) -> runs_table.Filter:
 
 
 def listed(wanted: runs_table.Filter) -> list[RunInfo]:
-    """The runs that fit the filters, as they stand now."""
-    return [info for info in session.catalogue().runs() if wanted.takes(info)]
+    """The runs that fit the filters, as they stand now: pinned ones first, then the newest."""
+    return sorted((info for info in session.catalogue().runs() if wanted.takes(info)), key=lambda i: not i.pinned)
 
 
 def counted(infos: Sequence[RunInfo], chosen: Sequence[str]) -> str:
@@ -116,6 +116,12 @@ def actions(infos: Sequence[RunInfo], wanted: runs_table.Filter) -> None:
             archive(own, not away)
         if st.button("Delete", icon=":material/delete:", disabled=not own, help="Move to the trash"):
             confirm_trash(own)
+        if st.button("Export", icon=":material/ios_share:", disabled=not infos,
+                     help="The chosen runs as one archive, to be imported elsewhere"):  # fmt: skip
+            moving.export_dialog(infos)
+        if st.button("Report", icon=":material/description:", disabled=not 1 <= len(ids) <= MOST_RUNS,
+                     help="Figures and tables of the chosen runs, fit for print"):  # fmt: skip
+            session.go("report", runs=",".join(ids))
         st.download_button(
             "CSV", lambda: runs_table.to_csv(infos or listed(wanted)), "runs.csv", "text/csv", on_click="ignore",
             icon=":material/download:", help="The chosen runs as a table, or all that are listed",
@@ -148,10 +154,11 @@ def edit(info: RunInfo) -> None:
         name = st.text_input("Name", info.name, max_chars=200)
         tags = st.text_input("Tags", ", ".join(info.tags), help="Separated by commas")
         notes = st.text_area("Notes", info.notes, height=160, max_chars=20_000)
+        pinned = st.checkbox("Pinned: stands above the others", info.pinned)
         if st.form_submit_button("Save", type="primary"):
             with sentences():
                 folder = session.catalogue().folder(info.id)
-                update_marks(folder, name=name, tags=forms.split_tags(tags), notes=notes)
+                update_marks(folder, name=name, tags=forms.split_tags(tags), notes=notes, pinned=pinned)
                 st.rerun()
 
 
@@ -232,8 +239,11 @@ def page() -> None:
     """Head, filters, actions, table, trash."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title("Runs", anchor=False, width="content")
-        if st.button("New run", icon=":material/add:"):
-            session.go("new_run")
+        with st.container(horizontal=True, width="content", gap="small"):
+            moving.import_menu()
+            if st.button("New run", icon=":material/add:"):
+                session.go("new_run")
+    moving.announce()
     infos = session.catalogue().runs()
     if not infos:
         nothing_yet()

@@ -107,6 +107,16 @@ def pick_runs(key: str, label: str = "Runs", default: Sequence[str] = ()) -> lis
     return [infos[run_id] for run_id in chosen]
 
 
+def suggested(infos: Sequence[RunInfo]) -> list[str]:
+    """Runs to begin with: the samples of one data set, else the newest finished runs of one data set."""
+    sound = [info for info in infos if not info.damaged and not info.archived and info.state == "finished"]
+    pool = [info for info in sound if info.sample] or sound
+    if not pool:
+        return []
+    data = pool[0].config.get("dataset")
+    return [info.id for info in pool if info.config.get("dataset") == data][:MOST_RUNS]
+
+
 def _from_address(asked: str, infos: dict[str, RunInfo]) -> str | None:
     """The run the address asks for: by whole id, or by a beginning that fits one only."""
     fitting = [asked] if asked in infos else [i for i in infos if len(asked) >= 6 and i.startswith(asked)]

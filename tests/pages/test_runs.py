@@ -8,7 +8,7 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 from cggm_core.config import RunConfig
-from cggm_core.store import read_marks, restore, trash, update_marks
+from cggm_core.store import pack, read_marks, restore, trash, update_marks
 from tests.pages import making
 from tests.pages.conftest import FRAME, Open
 
@@ -148,3 +148,28 @@ def test_the_whole_reason_and_the_notes_of_one_run_are_shown(root: Path) -> None
     at = chosen(run_id)
     assert any("loss is NaN at step 3" in caption.value for caption in at.caption)
     assert at.text[0].value == "*why* this one"
+
+
+def test_pinned_runs_stand_above_newer_ones(root: Path, open_page: Open) -> None:
+    first = making.finished(root, making.config(name="first"))
+    making.finished(root, making.config(name="second"))
+    update_marks(root / first, pinned=True)
+    assert names(open_page()) == ["first", "second"]
+
+
+def test_runs_leave_as_an_archive_and_come_back(root: Path, open_page: Open, tmp_path: Path) -> None:
+    run_id = making.finished(root, making.config(name="travels"))
+    at = chosen(run_id)
+    button(at, "Export").click().run()
+    assert not at.exception
+    assert any("Download" in b.label for b in at.get("download_button"))
+    pack([root / run_id], tmp_path / "runs.zip")
+    trash(root, run_id)
+    at = open_page()
+    at.file_uploader[0].upload("../../x.zip", (tmp_path / "runs.zip").read_bytes(), "application/zip").run()
+    assert not at.exception
+    assert names(open_page()) == ["travels"]
+    at = open_page()
+    at.file_uploader[0].upload("bad.zip", b"no archive", "application/zip").run()
+    assert any("nothing was changed" in e.value for e in at.error)
+    assert not (root.parent / "x.zip").exists()
