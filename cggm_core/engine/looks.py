@@ -19,7 +19,7 @@ from cggm_core.protocols.task import Task
 # Samples of a look after each epoch, and of a full look; fewer of masks, where each sample is a picture of answers.
 EPOCH_SAMPLES, FULL_SAMPLES = 256, 2048
 EPOCH_FUSIONS, FEWEST = 4096, 64  # of a short look: from five modalities on it takes fewer samples, down to so few
-EPOCH_MASKS, FULL_MASKS = 32, 128
+EPOCH_MASKS, FULL_MASKS = 16, 128
 # How often absent modalities are taken from other samples; an order of masks costs as much as a hundred of vectors.
 EPOCH_ORDERS, FULL_ORDERS = 1, 5
 

@@ -110,7 +110,8 @@ def _card(members: list[Finding], key: str, found: Diagnosed) -> None:
         st.markdown(f"**{md(title)}**" + (f" · {md(whom, 120)}" if whom else ""), width="content")
         st.caption(f"{first.confidence} confidence", width="content")
     for finding in members:
-        st.markdown(md(finding.text, 800))
+        if finding.text != found.verdict.headline:  # which stands above already
+            st.markdown(md(finding.text, 800))
     if first.advice:
         st.markdown(f":material/lightbulb: {md(first.advice, 500)}")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
