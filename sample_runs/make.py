@@ -31,6 +31,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "CGGM magnitude only": {"method": "cggm", "preset": "paper", "method_params": {"direction": False}},
     "CGGM direction only": {"method": "cggm", "preset": "paper", "method_params": {"magnitude": False}},
 }
+# Gradients for the gradient map: three runs are enough to show it, and each costs 0.9 MB.
+MAPPED = ("joint", "CGGM paper", "CGGM stable")
 KEPT = {"config.json", "run.db"}
 
 
@@ -41,7 +43,15 @@ def config_of(name: str, seed: int) -> RunConfig:
             "dataset": "digits_views",
             "name": f"{name}, seed {seed}",
             "tags": ["sample"],
-            "training": {"epochs": 20, "batch_size": 64, "seed": seed, "threads": 1, "device": "cpu"},
+            "training": {
+                "epochs": 20,
+                "batch_size": 64,
+                "seed": seed,
+                "threads": 1,
+                "device": "cpu",
+                "snapshots": "logarithmic" if seed == SEEDS[0] and name in MAPPED else "off",
+                "snapshot_count": 6,
+            },
             **SETTINGS[name],
         }
     )
