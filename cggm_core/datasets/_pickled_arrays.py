@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 _MOST_LEVELS = 20
 _LONGEST_EMPTY = 1_000_000
 _NUMBERS_AND_TEXT = "biufcSU"
+_LONGEST_WORD = 40  # of numpy's own words: U12, <
 
 
 class Token(Enum):
@@ -60,9 +61,10 @@ _NAMES: dict[tuple[str, str], Token] = {
 
 @dataclass
 class PendingArray:
-    """An array before its content came; `places` of the memo wait for it."""
+    """An array before its content came; `places` of the memo wait for it, once."""
 
     places: list[int] = field(default_factory=list)
+    built: bool = False
 
 
 @dataclass
@@ -71,6 +73,7 @@ class PendingType:
 
     code: str
     places: list[int] = field(default_factory=list)
+    built: bool = False
 
 
 Spend = Callable[[int], None]
@@ -94,7 +97,7 @@ def call(function: object, arguments: object, spend: Spend, refusal: Refusal) ->
         case Token.RECONSTRUCT, (Token.ARRAY, _, _):
             return PendingArray()
         case Token.TYPE, (str() | bytes() as code, _, _):
-            return PendingType(_text(code))
+            return PendingType(_text(code, refusal))
         case Token.FROM_BUFFER, (content, np.dtype() as dtype, shape, order):
             return _array(shape, dtype, order == "F", content, spend, refusal)
         case Token.SCALAR, (np.dtype() as dtype, content):
@@ -125,7 +128,7 @@ def build_type(pending: PendingType, state: object, refusal: Refusal) -> np.dtyp
     """
     if not isinstance(state, tuple) or len(state) < 4:
         raise refusal("describes a number format in a way numpy does not; nothing was run")
-    order = _text(state[1])
+    order = _text(state[1], refusal)
     if pending.code[:1] == "O":
         raise refusal(
             "holds an array of Python objects, which is never loaded; expected arrays of numbers (a list of texts "
@@ -182,7 +185,8 @@ def _array(
         shape = (shape,)
     axes = isinstance(shape, tuple) and len(shape) <= 32 and all(type(n) is int and n >= 0 for n in shape)
     if not axes or not isinstance(content, bytes):
-        raise refusal(f"holds an array of shape {shape!r:.80} and {type(content).__name__} content; nothing was run")
+        said = list(shape) if axes else f"{in_words(shape)}, expected up to 32 whole numbers,"
+        raise refusal(f"holds an array of shape {said} and {type(content).__name__} content; nothing was run")
     promised = math.prod(shape) * dtype.itemsize
     if promised != len(content) or (promised == 0 and max(shape) > _LONGEST_EMPTY):
         raise refusal(
@@ -194,5 +198,15 @@ def _array(
     return made
 
 
-def _text(value: object) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+def in_words(value: object) -> str:
+    """A value in a message: text cut to 80 letters, else the type: nested tuples are endless when written."""
+    if isinstance(value, bytes):
+        return repr(value[:80])
+    return " ".join(value[:80].split()) if isinstance(value, str) else f"({type(value).__name__})"
+
+
+def _text(value: object, refusal: Refusal) -> str:
+    """A short word, which Python 2 wrote as bytes; a long one could be asked for again and again."""
+    if not isinstance(value, (str, bytes)) or len(value) > _LONGEST_WORD:
+        raise refusal(f"describes a number format by {in_words(value)}, which numpy does not; nothing was run")
+    return value.decode("latin-1") if isinstance(value, bytes) else value

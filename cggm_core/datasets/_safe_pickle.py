@@ -22,6 +22,7 @@ from cggm_core.datasets._pickled_arrays import (
     build_array,
     build_type,
     call,
+    in_words,
     refuse_leftovers,
     token_of,
 )
@@ -198,7 +199,7 @@ class _Machine:
         token = token_of(module, attribute)
         if token is None:
             raise Refused(
-                f"asks for {str(module)[:80]}.{str(attribute)[:80]}, which could run code; only numpy arrays and "
+                f"asks for {in_words(module)}.{in_words(attribute)}, which could run code; only numpy arrays and "
                 "builtin values are read, and nothing was run"
             )
         self.push(token)
@@ -217,8 +218,12 @@ class _Machine:
             raise Refused(
                 f"sets the inside of a {type(target).__name__}, which plain data do not need; nothing was run"
             )
+        if target.built:
+            raise Refused("fills the same array twice, which plain data do not need; nothing was run")
+        target.built = True
         for place in target.places:
-            self._memo[place] = made
+            if self._memo[place] is target:
+                self._memo[place] = made
         self.push(made)
 
     def frame(self) -> None:

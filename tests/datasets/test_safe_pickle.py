@@ -171,6 +171,9 @@ HOSTILE = {
     "new object with keywords": b"\x80\x04\x8c\x05numpy\x8c\x07ndarray\x93)}\x92.",
     "buffer from outside": b"\x80\x05\x97.",
     "buffer made read-only": b"\x80\x05\x97\x98.",
+    "an array filled twice": b"\x80\x02" + array_state(b"f8", b")", b"U\x08" + b"\0" * 8).replace(
+        b"q\x03(", b"q\x032(", 1
+    ) + b"0" + array_state(b"f8", b")", b"U\x08" + b"\0" * 8).partition(b"q\x03")[2] + b".",
     "a name left over": names("numpy", "dtype"),
     "a name inside": b"\x80\x02]cnumpy\ndtype\na.",
     "half an array": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R.",
@@ -178,6 +181,15 @@ HOSTILE = {
     "records": b"\x80\x02" + array_state(b"V8", b"K\x01\x85", b"U\x08" + b"\0" * 8) + b".",
     "text without size": b"\x80\x02" + array_state(b"U0", b"J\xff\xff\xff\x7f\x85", b"U\x00") + b".",
     "comma type": b"\x80\x02" + array_state(b"f8,f8", b"K\x01\x85", b"U\x08" + b"\0" * 8) + b".",
+}  # fmt: skip
+LAUGHS = b")" + b"22\x87" * 14  # a tuple of three times itself, 14 times over: 60 bytes, written out 90 MB
+WORDY = {
+    "module": b"\x80\x04" + LAUGHS + text("x") + b"\x93.",
+    "name": b"\x80\x04" + text("x") + LAUGHS + b"\x93.",
+    "shape": b"\x80\x02" + array_state(b"f8", LAUGHS, b"U\x08" + b"\0" * 8) + b".",
+    "byte order": b"\x80\x02" + array_state(b"f8", b")", b"U\x00").replace(b"(K\x03U\x01<", b"(K\x03" + LAUGHS) + b".",
+    "number format": b"\x80\x03(" + b"B" + struct.pack("<I", 100_000) + b"8" * 100_000 + b"q\x00"
+    + b"cnumpy\ndtype\nh\x00NN\x87R" * 50 + b"t.",
 }  # fmt: skip
 PROMISES = {
     "text": b"\x80\x02X" + struct.pack("<I", 1 << 30) + b"abc.",
@@ -207,6 +219,19 @@ def test_what_plain_data_do_not_need_is_refused(put, case: str) -> None:
     assert said.startswith("mine.pkl: ")
     assert "\n" not in said
     assert "nothing was run" in said or "expected" in said
+
+
+@pytest.mark.parametrize("case", WORDY)
+def test_a_refusal_never_writes_out_what_it_refuses(put, case: str) -> None:
+    path = put(WORDY[case])
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="nothing was run") as caught:
+            load_pickle(path, "mine.pkl")
+        assert len(str(caught.value)) < 300
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("case", PROMISES)
