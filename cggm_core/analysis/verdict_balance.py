@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,10 +143,11 @@ def _scale(found: dict[str, Health]) -> list[Finding]:
 
 def _clipped(record: Record) -> list[Finding]:
     clip = record.training.get("gradient_clip", 0)
-    norms = [record.of("gradient_norm", m) for m in record.modalities]
-    if not isinstance(clip, (int, float)) or clip <= 0 or not norms or len({len(n) for n in norms}) != 1:
+    if not isinstance(clip, (int, float)) or clip <= 0:
         return []
-    whole = np.sqrt(np.sum(np.square(norms), axis=0))
+    norms = _side_by_side(record, [MetricKey("gradient_norm", m) for m in record.modalities])
+    whole = np.sqrt(np.square(norms).sum(1))
+    whole = whole[np.isfinite(whole)]
     share = float((whole > clip).mean()) if len(whole) else 0.0
     if share <= limit.CLIPPED_SHARE:
         return []
@@ -160,14 +162,22 @@ def _clipped(record: Record) -> list[Finding]:
 
 def _through(record: Record, modality: str) -> float:
     """Slope of log update ratio against log |B| over steps, both less their slow course; NaN where B hardly varies."""
-    b, update = (record.series.get(MetricKey(name, modality)) for name in ("balance_coefficient", "update_ratio"))
-    if b is None or update is None or len(b) != len(update) or len(b) < limit.FEW_STEPS:
-        return float("nan")
+    b, update = _side_by_side(record, [MetricKey(name, modality) for name in ("balance_coefficient", "update_ratio")]).T
     kept = np.isfinite(b) & np.isfinite(update) & (np.abs(b) > 0) & (update > 0)
     x, y = _detrended(np.log(np.abs(b[kept]))), _detrended(np.log(update[kept]))
     if len(x) < limit.FEW_STEPS or float(x.std()) < limit.VARIES:
         return float("nan")
     return float((x @ y) / (x @ x))
+
+
+def _side_by_side(record: Record, keys: Sequence[MetricKey]) -> FloatArray:
+    """Series on the steps that all of them have, `[T, len(keys)]`; no step where one was not recorded."""
+    if not keys or any(key not in record.steps for key in keys):
+        return np.empty((0, len(keys)))
+    shared = record.steps[keys[0]]
+    for key in keys[1:]:
+        shared = np.intersect1d(shared, record.steps[key])
+    return np.stack([record.series[key][np.searchsorted(record.steps[key], shared)] for key in keys], axis=1)
 
 
 def _detrended(values: FloatArray, window: int = 25) -> FloatArray:

@@ -18,11 +18,12 @@ def learning(record: Record) -> tuple[Finding, ...]:
 
 
 def _diverged(record: Record) -> list[Finding]:
-    values = next((v for k, v in record.series.items() if k.metric == "loss"), np.empty(0))
+    key = next((key for key in record.series if key.metric == "loss"), None)
+    values = np.empty(0) if key is None else record.series[key]
     bad = int((~np.isfinite(values)).sum())
-    if not bad:
+    if key is None or not bad:
         return []
-    first = int(np.argmax(~np.isfinite(values)))
+    first = int(record.steps[key][np.argmax(~np.isfinite(values))])
     return [Finding(
         "diverged", "", "problem", f"The loss was not finite on {bad} of {len(values)} steps, first at step {first}.",
         {"steps": bad, "of": len(values), "first_step": first}, "losses", "high",
@@ -36,11 +37,11 @@ def _overfitting(record: Record) -> list[Finding]:
     for m in record.modalities:
         epochs = int(max(1, round(record.steps_per_epoch))) * limit.RECENT
         train, val = record.of("unimodal_score", m)[-epochs:], record.of("val_unimodal_score", m)[-limit.RECENT :]
-        if not len(train) or not len(val) or not math.isfinite(record.chance):
+        if not len(train) or not len(val):
             continue
         seen, unseen = record.progress(float(train.mean())), record.progress(float(val.mean()))
         gap = seen - unseen
-        if gap < max(limit.GAP, limit.GAP_SHARE * seen):
+        if not math.isfinite(gap) or gap < max(limit.GAP, limit.GAP_SHARE * seen):
             continue
         made.append(Finding(
             "overfitting", m, "problem",
@@ -58,12 +59,12 @@ def _overfitting(record: Record) -> list[Finding]:
 def _fusion_below_best(record: Record) -> list[Finding]:
     fused = record.of("val_score")[-limit.RECENT :]
     alone = {m: record.of("val_unimodal_score", m)[-limit.RECENT :] for m in record.modalities}
-    if not len(fused) or not alone or not all(len(v) for v in alone.values()) or not math.isfinite(record.chance):
+    if not len(fused) or not alone or not all(len(v) for v in alone.values()):
         return []
     best = max(alone, key=lambda m: float(alone[m].mean()))
     with_all, with_one = record.progress(float(fused.mean())), record.progress(float(alone[best].mean()))
-    error = _score_error(record, with_one)
-    if with_one - with_all <= max(limit.LOSS, limit.ERRORS * error):
+    error, lost = _progress_error(record, with_one), with_one - with_all
+    if not math.isfinite(lost) or lost <= max(limit.LOSS * _progress_unit(record), limit.ERRORS * error):
         return []
     return [Finding(
         "fusion_below_best", best, "problem",
@@ -71,19 +72,29 @@ def _fusion_below_best(record: Record) -> list[Finding]:
         f"{shown(float(fused.mean()))}, {best} alone {shown(float(alone[best].mean()))}.",
         {"val_score": float(fused.mean()), "best_alone": float(alone[best].mean()), "chance": record.chance,
          "standard_error_of_progress": error},
-        "validation", "high" if with_one - with_all > limit.SURE_ERRORS * error else "medium",
+        "validation", "high" if lost > limit.SURE_ERRORS * error else "medium",
         "Look for a harmful or overfitting modality first; a balancing method, or late fusion of the classifiers, "
         "is the next thing to try.", "cggm",
     )]  # fmt: skip
 
 
-def _score_error(record: Record, progress: float) -> float:
-    """Standard error of a progress on the validation split: of the probe set where there was one, else binomial."""
-    if record.last is not None and record.last.samples > 1:
-        scale = math.sqrt(record.last.samples / record.samples) if record.samples else 1.0
-        return record.last.everyone_error * min(1.0, scale)
-    share = min(max(progress, 0.0), 1.0)
-    return math.sqrt(share * (1 - share) / record.samples) if record.samples else 0.0
+def _progress_unit(record: Record) -> float:
+    """How much progress one whole unit of accuracy or Dice is; 1 in regression, whose unit (skill) is progress."""
+    return 1.0 if record.perfect == 0.0 else 1.0 / (record.perfect - record.chance)
+
+
+def _progress_error(record: Record, progress: float) -> float:
+    """Standard error of a progress on the validation split.
+
+    Of the probe set where its value is the score's kind; else of as many tosses of a coin, which in regression is no
+    less than the error of any value from 0 to 1.
+    """
+    unit, last = _progress_unit(record), record.last
+    if last is not None and last.samples > 1 and (last.value == "skill") == (record.perfect == 0.0):
+        scale = math.sqrt(last.samples / record.samples) if record.samples else 1.0
+        return last.everyone_error * min(1.0, scale) * unit
+    share = min(max(progress if record.perfect == 0.0 else record.chance + progress / unit, 0.0), 1.0)
+    return math.sqrt(share * (1 - share) / record.samples) * unit if record.samples else 0.0
 
 
 def _conflicts(record: Record) -> list[Finding]:

@@ -59,8 +59,12 @@ class Record:
         return values[np.isfinite(values)]
 
     def progress(self, score: float) -> float:
-        """A score as the way from chance (0) to perfect (1); below 0 it is worse than guessing; NaN if unknown."""
-        return (score - self.chance) / (self.perfect - self.chance)
+        """A score as the way from chance (0) to perfect (1); below 0 it is worse than guessing.
+
+        NaN while chance is unknown, and where guessing is perfect already (all labels alike): there is no way then.
+        """
+        way = self.perfect - self.chance
+        return (score - self.chance) / way if way else math.nan
 
     @property
     def last(self) -> Contribution | None:

@@ -41,6 +41,8 @@ def reliance(record: Record) -> Reliance:
     last = record.last
     if last is None:
         return _by_classifiers(record)
+    if not np.isfinite([last.everyone, last.nobody, *last.shapley, *np.ravel(last.covariance)]).all():
+        return _not_finite(last)
     total = last.everyone - last.nobody
     if total < max(limit.LEARNT, limit.LEARNT_ERRORS * _spread_of_sum(last)):
         return _nothing_learnt(record, last, total)
@@ -71,8 +73,9 @@ def leaders(record: Record) -> dict[str, str]:
     last, found = record.last, {}
     if last is not None:
         found["Shapley value"] = _most(last.modalities, last.shapley)
-        found["removal"] = _most(last.modalities, [last.everyone - v for v in last.without])
-        if last.permuted:
+        if np.isfinite(last.without).all():
+            found["removal"] = _most(last.modalities, [last.everyone - v for v in last.without])
+        if last.permuted and np.isfinite(last.permuted).all():
             found["permutation"] = _most(last.modalities, [last.everyone - v for v in last.permuted])
     alone = alone_progress(record)
     if len(alone) and np.isfinite(alone).all():
@@ -89,7 +92,7 @@ def onset(record: Record, name: str) -> int | None:
     for look in reversed(record.contributions):
         value = dict(zip(look.modalities, look.shapley, strict=True))
         rest = max(v for m, v in value.items() if m != name)
-        if value[name] <= 0 or value[name] < limit.LEAD * max(rest, 0.0):
+        if not np.isfinite([value[name], rest]).all() or value[name] <= 0 or value[name] < limit.LEAD * max(rest, 0.0):
             break
         since = look.epoch
     return since
@@ -166,6 +169,18 @@ def _nothing_learnt(record: Record, last: Contribution, total: float) -> Relianc
         "contributions", "high",
         "Train longer, or with another learning rate; look at the losses first."
         if record.ended else "Wait for more epochs.",
+    )  # fmt: skip
+    return Reliance(None, (), text, (found,))
+
+
+def _not_finite(last: Contribution) -> Reliance:
+    text = (
+        f"Nothing can be said about dominance: the last look at the probe set, after epoch {last.epoch + 1}, gave "
+        "numbers that are not finite."
+    )
+    found = Finding(
+        "no_evidence", "", "problem", text, {"epoch": last.epoch + 1, "probe_samples": last.samples}, "contributions",
+        "high", "The training has most likely diverged: look at the losses, and lower the learning rate.",
     )  # fmt: skip
     return Reliance(None, (), text, (found,))
 

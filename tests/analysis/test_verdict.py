@@ -39,7 +39,8 @@ def record(*looks: Contribution, alone: tuple[float, ...] = (), **series: Any) -
     values = {MetricKey("val_unimodal_score", m): np.full(10, v) for m, v in zip(names, alone, strict=False)}
     for metric, by_modality in series.items():
         values |= {MetricKey(metric, m): np.asarray(v, float) for m, v in by_modality.items()}
-    return Record(names, values, contributions=looks, chance=0.1, samples=400, steps_per_epoch=10.0)
+    steps = {key: np.arange(len(value), dtype=np.float64) for key, value in values.items()}
+    return Record(names, values, steps, contributions=looks, chance=0.1, samples=400, steps_per_epoch=10.0)
 
 
 def rules(verdict: Verdict) -> dict[str, str]:
@@ -125,6 +126,50 @@ def test_fusion_below_its_best_part() -> None:
     assert "fusion_below_best" not in rules(judge(above))
 
 
+def test_where_guessing_is_perfect_already_there_is_no_progress() -> None:
+    """Regression with all labels alike: the best constant makes no error."""
+    made = record(alone=(0.0, 0.0), val_score={"": np.zeros(10)},
+                  unimodal_score={m: np.zeros(100) for m in NAMES[:2]})  # fmt: skip
+    said = judge(replace(made, chance=0.0, perfect=0.0))
+    assert (said.dominant, said.findings[0].rule) == (None, "no_evidence")
+    assert not {"overfitting", "fusion_below_best"} & set(rules(said))
+
+
+@pytest.mark.parametrize(("fused", "speaks"), [(0.75, False), (0.65, True)])
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_loss_within_two_standard_errors_of_the_score_is_none(fused: float, speaks: bool, looked: bool) -> None:
+    """Binary accuracy 0.8 alone, the standard error 0.04: in progress, where chance is 0.5, both count double."""
+    looks = [look((0.3, 0.3), everyone_error=0.04, samples=100)] if looked else []
+    made = record(*looks, alone=(0.8, 0.6), val_score={"": np.full(10, fused)})
+    said = judge(replace(made, chance=0.5, samples=100))
+    assert ("fusion_below_best" in rules(said)) == speaks
+    if speaks:
+        found = next(f for f in said.findings if f.rule == "fusion_below_best")
+        assert found.evidence["standard_error_of_progress"] == pytest.approx(0.08)
+
+
+def test_in_regression_the_probe_set_s_skill_is_progress_already() -> None:
+    looks = look((0.3, 0.3), everyone_error=0.04, value="skill")
+    made = record(looks, alone=(-0.4, -1.5), val_score={"": np.full(10, -0.7)})
+    said = judge(replace(made, chance=-2.0, perfect=0.0))
+    found = next(f for f in said.findings if f.rule == "fusion_below_best")
+    assert found.evidence["standard_error_of_progress"] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("broken", [{"everyone": np.nan}, {"nobody": np.inf}, {"shapley": (np.nan, 0.1)},
+                                    {"covariance": ((np.nan, 0.0), (0.0, 1e-4))}])  # fmt: skip
+def test_a_look_that_is_not_finite_is_no_evidence(broken: dict[str, Any]) -> None:
+    said = judge(record(replace(look((0.5, 0.1)), **broken), alone=(0.6, 0.2)))
+    assert (said.dominant, said.findings[0].rule, said.findings[0].severity) == (None, "no_evidence", "problem")
+    assert "nothing_wrong" not in rules(said)
+
+
+def test_an_older_look_that_is_not_finite_ends_the_lead_and_a_measure_names_nobody() -> None:
+    looks = [look((np.nan, 0.1), 0), look((0.5, 0.1), 1), look((0.5, 0.1), 2, permuted=(np.nan, 0.1))]
+    found = judge(record(*looks, alone=(0.6, 0.2))).findings[0]
+    assert (found.evidence["since_epoch"], found.evidence["measures"]) == (2, 3)
+
+
 def test_conflict_needs_more_than_chance() -> None:
     random = np.random.default_rng(0)
     against, noise = random.normal(-0.3, 0.2, 400), random.normal(0.0, 0.05, 400)
@@ -172,6 +217,22 @@ def test_clipping_and_divergence() -> None:
     assert "clipped" not in rules(judge(replace(found, training={"gradient_clip": 5.1})))
     diverged = record(look((0.3, 0.3)), alone=(0.5, 0.5), loss={"": [1.0, np.inf, np.nan]})
     assert judge(diverged).findings[1].rule == "diverged"
+    key = MetricKey("loss", "")
+    every_tenth = replace(diverged, steps={key: np.array([9.0, 19.0, 29.0])})
+    assert "first at step 19" in judge(every_tenth).findings[1].text
+
+
+def test_series_are_compared_on_the_steps_they_share() -> None:
+    """Update ratios of every second step answer the coefficients of these steps, not of others."""
+    b = np.exp(np.random.default_rng(2).normal(0, 0.5, 400))
+    made = balanced_by(b, np.ones(400), update_ratio={"audio": 1e-3 * b[::2]},
+                       gradient_norm={"audio": np.full(400, 3.0), "text": np.full(100, 4.0)})  # fmt: skip
+    steps = {**made.steps, MetricKey("update_ratio", "audio"): np.arange(0.0, 400.0, 2),
+             MetricKey("gradient_norm", "text"): np.arange(300.0, 400.0)}  # fmt: skip
+    made = replace(made, steps=steps, training={"gradient_clip": 4.9})
+    assert health(made)["audio"].through == pytest.approx(1.0, abs=0.01)
+    clipped = next(f for f in judge(made).findings if f.rule == "clipped")
+    assert clipped.evidence["steps"] == 100
 
 
 def test_without_looks_the_classifiers_speak_softly_and_the_gap_is_named() -> None:
