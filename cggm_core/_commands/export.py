@@ -76,15 +76,25 @@ def _report(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) ->
     _check_place(path, given.force)
     from cggm_core.figures.report import write_report  # matplotlib: half a second that other exports do not pay
 
-    read = [(runs.find(run_id), runs.reader(run_id)) for run_id in dict.fromkeys(found)]
-    with _whole(path) as file:
-        count = write_report(read, file)
+    with contextlib.ExitStack() as held:
+        read = [
+            (runs.find(one), held.enter_context(contextlib.closing(runs.reader(one)))) for one in dict.fromkeys(found)
+        ]
+        try:
+            with _whole(path) as file:
+                count = write_report(read, file)
+        except OSError as error:
+            raise ConfigError(f"{given.out} cannot be written: {error.strerror or error}") from error
     print(f"{count} figures of {len(read)} {'run' if len(read) == 1 else 'runs'} in {path}")
     return 0
 
 
 def _check_place(path: Path, force: bool) -> None:
-    if path.is_dir():
+    try:
+        folder = path.is_dir()
+    except OSError as error:
+        raise ConfigError(f"{path} is no name for a file: {error.strerror or error}") from error
+    if folder:
         raise ConfigError(f"{path} is a folder; name a file in it")
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; take another name, or --force to replace it")

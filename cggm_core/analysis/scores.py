@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from cggm_core import names
@@ -92,11 +93,13 @@ def reading(table: ScoreTable) -> str:
     most = max(pair.n for pair in pairs)
     if most < 2:
         return f"{text} Fewer than two seeds in common: no interval and no test is possible. Add seeds."
-    smallest = 2 / 2**most
+    tested = sum(1 for pair in pairs if math.isfinite(pair.p))
+    smallest = min(1.0, tested * 2 / 2**most)
     if smallest > 0.05:
+        enough = math.ceil(math.log2(40 * tested))
         return (
-            f"{text} With {most} pairs the smallest p the exact test can give is {smallest:.3g}, so no difference "
-            "can reach 0.05: read the interval, and add seeds (six suffice) before calling one better."
+            f"{text} With {most} pairs and {tested} comparisons the smallest p (Holm) the exact test can give is "
+            f"{smallest:.3g}, so no difference can reach 0.05: read the intervals, and add seeds ({enough} suffice for "
+            "as many comparisons) before calling one better."
         )
-    several = len({column.key for column in table.columns}) * (len(table.rows) - 1)
-    return f"{text} {several} comparisons are made at once; p (Holm) allows for all of them, p does not."
+    return f"{text} {tested} comparisons are made at once; p (Holm) allows for all of them, p does not."

@@ -111,7 +111,7 @@ def to_latex(table: ScoreTable, *, caption: str = "", digits: int = 3) -> str:
     for name, cells in table.rows.items():
         shown = [_latex_cell(table, name, number, cell, digits) for number, cell in enumerate(cells)]
         n = max((cell.sample.n for cell in cells), default=0)
-        lines.append(rf"{latex_escaped(name)} & {n} & {' & '.join(shown)} \\")
+        lines.append(rf"{{}}{latex_escaped(name)} & {n} & {' & '.join(shown)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
@@ -127,7 +127,7 @@ def settings_latex(apart: Mapping[str, Mapping[str, object]], names: Sequence[st
              rf"Setting & {heads} \\", r"\midrule"]  # fmt: skip
     for key, one in apart.items():
         cells = (latex_escaped(str(one[name])[:80]) if name in one else "--" for name in names)
-        lines.append(rf"{latex_escaped(key)} & {' & '.join(cells)} \\")
+        lines.append(rf"{{}}{latex_escaped(key)} & {' & '.join(cells)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 

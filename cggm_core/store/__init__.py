@@ -1,6 +1,6 @@
 """The run store: one writer, many readers, a run in one folder. This is all other packages need of it."""
 
-from cggm_core.store.bundle import pack
+from cggm_core.store.bundle import pack, staging
 from cggm_core.store.catalogue import Catalogue
 from cggm_core.store.control import ControlInbox, Request, send
 from cggm_core.store.downsample import downsampled, kept_indices
@@ -86,6 +86,7 @@ __all__ = [
     "restore",
     "run_folder",
     "send",
+    "staging",
     "trash",
     "trashed",
     "unpack",

@@ -15,6 +15,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,12 +33,26 @@ MANIFEST, FOLDER = "manifest.json", "runs"
 MEMBERS = (CONFIG, DATABASE, MARKS)
 # ZIP has no time zone and no time before this; a fixed time makes equal contents equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_PATH = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:|file:/*)?[/\\]+(?:[^\s/\\\"'<>|:;,()]+[/\\]+)+")
+# Where an absolute path begins inside running text: at the start, or after what cannot be part of a word or of an URL.
+_BEGINS = r"(?:^|(?<=[\s\"'`(\[{=,;<>|]))|(?<=[a-z0-9]:)(?!//)"
+_PATH = re.compile(rf"(?:{_BEGINS})(?:file:/+|~|[A-Za-z]:)?[/\\][^\n\"'`<>|]*[/\\]")
+_ABSOLUTE = re.compile(r"(?:file:/+|~[^/\\]*[/\\]|[A-Za-z]:[/\\]|[/\\]).*", re.DOTALL)
 _BLOCK = 1 << 20
+_STAGING, _DAY = ".import-", 86_400
 
 
 def without_folders(text: str) -> str:
-    r"""Text with every absolute path in it cut down to its last part: `/home/a/b.npz` becomes `b.npz`."""
+    r"""Text with every absolute path in it cut down to its last part: `/home/a/b.npz` becomes `b.npz`.
+
+    A text that is one absolute path as a whole keeps what follows its last separator, whatever spaces or commas are in
+    it. Inside running text a path reaches to its last separator on the line, so that a folder's name with spaces goes
+    too; words between two paths of one line may go with it. That is the safe side to err on.
+    """
+    home = str(Path.home())
+    if len(home) > 1:
+        text = text.replace(home, "~")  # the folder itself names its user
+    if _ABSOLUTE.fullmatch(text):
+        return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if text.strip("/\\~") else ""
     return _PATH.sub("", text)
 
 
@@ -176,8 +191,15 @@ def contents(database: Path) -> str:
 
 @contextlib.contextmanager
 def staging(root: Path) -> Iterator[Path]:
-    """A folder inside the runs folder that no list shows, gone afterwards; for an import that may be refused."""
-    made = Path(tempfile.mkdtemp(dir=root, prefix=".import-"))
+    """A folder inside the runs folder that no list shows, gone afterwards; for what may yet be refused.
+
+    One that a killed process left behind is removed after a day.
+    """
+    for old in root.glob(f"{_STAGING}*"):
+        with contextlib.suppress(OSError):
+            if old.is_dir() and not old.is_symlink() and time.time() - old.stat().st_mtime > _DAY:
+                shutil.rmtree(old)
+    made = Path(tempfile.mkdtemp(dir=root, prefix=_STAGING))
     try:
         yield made
     finally:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 
-from cggm_core.store import RunInfo, pack, unpack
+from cggm_core.store import RunInfo, pack, staging, unpack
 from cggm_core.ui import session
 from cggm_core.ui.safe import md, sentences
 
-ARRIVED, TAKEN = "moving.arrived", "moving.taken"
+MOST_BYTES = 1 << 30  # of an archive unpacked through the page; the command line takes more
+ARRIVED, TAKEN, PACKED = "moving.arrived", "moving.taken", "moving.packed"
 
 
 def packed(infos: Sequence[RunInfo]) -> bytes:
@@ -22,8 +21,8 @@ def packed(infos: Sequence[RunInfo]) -> bytes:
     Raises:
         StoreError: as `store.pack`.
     """
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "runs.zip"
+    with staging(session.runs_root()) as place:
+        file = place / "runs.zip"
         pack([session.catalogue().folder(info.id) for info in infos], file)
         return file.read_bytes()
 
@@ -37,7 +36,10 @@ def export_dialog(infos: Sequence[RunInfo]) -> None:
         "run that still trains is copied as it stands."
     )
     with sentences():
-        data = packed(infos)
+        asked = tuple((info.id, session.reader(info.id).change_token()) for info in infos)
+        if st.session_state.get(PACKED, ((), b""))[0] != asked:
+            st.session_state[PACKED] = (asked, packed(infos))
+        data = st.session_state[PACKED][1]
         st.download_button(
             f"Download, {len(data) / 1e6:.1f} MB", data, "cggm-runs.zip", "application/zip", on_click="ignore",
             icon=":material/download:", type="primary",
@@ -55,12 +57,12 @@ def import_menu() -> None:
 
 
 def _take_in(given: io.BytesIO) -> None:
-    with sentences(), tempfile.TemporaryDirectory() as place:
+    with sentences(), staging(session.runs_root()) as place:
         # The name that came with it says nothing about where it lies here.
-        file = Path(place) / "archive.zip"
+        file = place / "archive.zip"
         file.write_bytes(given.getbuffer())
         with st.spinner("Checking every part of it"):
-            new = unpack(file, session.runs_root())
+            new = unpack(file, session.runs_root(), most_bytes=MOST_BYTES)
         st.session_state[ARRIVED] = (
             f"{len(new)} {'run was' if len(new) == 1 else 'runs were'} taken in."
             if new else "Every run of the archive was there already."

@@ -135,6 +135,13 @@ def test_no_folder_host_or_process_leaves_the_machine(tmp_path: Path, end: str |
         ("a/b <i>", "a/b <i>"),
         ("accuracy 3/4, and/or", "accuracy 3/4, and/or"),
         ("https://example.org/a/b", "https://example.org/a/b"),
+        ("/Users/Jane Doe/data/x.npz", "x.npz"),
+        (r"C:\Users\Jane Doe\x.npz", "x.npz"),
+        ("/home/u,v/secret/x.npz", "x.npz"),
+        ("no such file /home/Jane Doe/x.npz; name another", "no such file x.npz; name another"),
+        ("host:/home/u/y.npz", "host:y.npz"),
+        ("read 'C:\\Users\\Jane Doe\\x.npz'", "read 'x.npz'"),
+        ("/", ""),
     ],
 )
 def test_without_folders(text: str, left: str) -> None:
