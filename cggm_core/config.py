@@ -108,6 +108,9 @@ class Training:
             raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, not {self.device!r}")
 
 
+_UNSAID = Training()  # told from one that was given by identity
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run, and what people call it.
@@ -122,7 +125,7 @@ class RunConfig:
         method, method_params: the balancing method's card and knobs.
         preset: what the settings started from: one of the method's presets, or a preset of whole runs; "" for none.
             Its values are already inside the other fields, which alone decide.
-        training: settings of every run.
+        training: settings of every run; not given they are the run preset's, where one is named.
         name, tags, notes: for people; not part of the fingerprint.
 
     Raises:
@@ -136,7 +139,7 @@ class RunConfig:
     method: str = "joint"
     preset: str = ""
     method_params: Mapping[str, Value] = field(default_factory=dict)
-    training: Training = field(default_factory=Training)
+    training: Training = _UNSAID
     name: str = ""
     tags: tuple[str, ...] = ()
     notes: str = ""
@@ -147,6 +150,10 @@ class RunConfig:
         put = object.__setattr__
         put(self, "preset", preset)
         put(self, "method_params", method.resolve({**preset_values(method, preset), **self.method_params}))
+        run = self.run_preset()
+        if self.training is _UNSAID:
+            settings: Mapping[str, Any] = run.training if run else {}
+            put(self, "training", Training(**settings))
         if self.is_file():
             if self.dataset.endswith(".npz"):
                 catalog.card("format", "npz").resolve(dict(self.dataset_params))
@@ -157,7 +164,6 @@ class RunConfig:
                 put(self, "model", self._model_for(str(self.dataset_params.get("task", data.task))))
         if self.model != AUTO:
             model: ModelCard = catalog.card("model", self.model)
-            run = self.run_preset()
             start = run.model_params if run and run.model == self.model else {}
             put(self, "model_params", model.resolve({**start, **self.model_params}))
         put(self, "name", clean_text(self.name, NAME_LENGTH))

@@ -88,6 +88,13 @@ def test_what_is_given_beside_a_preset_wins(tmp_path):
     assert config("--config", str(file), "--method", "cggm").method_params["lam"] == 0.2
 
 
+def test_a_configuration_built_directly_takes_the_whole_preset():
+    made = RunConfig(method="cggm", preset="brats", dataset="phantom")
+    assert made.training == RunConfig.from_dict({"method": "cggm", "preset": "brats", "dataset": "phantom"}).training
+    assert made.training.optimiser == "sgd"
+    assert RunConfig(preset="brats", training=Training()).training == Training()
+
+
 def test_a_preset_leaves_the_model_where_its_own_has_no_head_for_the_task():
     assert config("--dataset", "phantom", "--preset", "mosi").model == "segmentation_fusion"
     assert config("--dataset", "diabetes", "--preset", "brats").model == "late_fusion"

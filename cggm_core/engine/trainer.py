@@ -137,9 +137,8 @@ class Trainer:
             self.precision, settings,
         )  # fmt: skip
         self.measuring = Measuring(self.parameters, self.device, readers=readers) if measure else None
-        everything = [p for group in groups.values() for p in group]
         self.parts = Parts(
-            self.method, self.optimiser, self.precision, everything, settings.gradient_clip, self.readers,
+            self.method, self.optimiser, self.precision, self._trainable(), settings.gradient_clip, self.readers,
             self.measuring, "second_pass" in self._card.requires,
         )  # fmt: skip
 
@@ -167,7 +166,6 @@ class Trainer:
         settings, place = self.config.training, self.place
         self.model.train()
         while place.epoch < settings.epochs:
-            self._set_rates(place.epoch)
             batches = order(settings.seed, place.epoch, len(self.data.splits["train"])).split(settings.batch_size)
             ended = time.perf_counter()
             while place.batch < self.batches:
@@ -176,7 +174,10 @@ class Trainer:
                     if not between(place):
                         return False
                     ended += time.perf_counter() - asked  # a pause or a checkpoint is no step time
-                if place.batch == 0:  # after `between`, whose checkpoints a resume starts from
+                if place.batch == 0:
+                    # After `between`, whose checkpoints a resume starts from; and never inside an epoch, where a
+                    # checkpoint has the rates in force and a knob may have changed since they were set.
+                    self._set_rates(place.epoch)
                     self.method.on_epoch_start(place.epoch)
                 step = self._one(batches[place.batch], on_step)
                 ended = self._record(recorder, step, ended)
@@ -299,13 +300,17 @@ class Trainer:
 
     def _groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by the optimiser's group: one for the model, unless the method sets rates by modality."""
-        model = [p for p in self.model.parameters() if p.requires_grad]
+        everything = self._trainable()
+        if "learning_rates" not in self._card.requires:
+            return {SHARED: everything}
+        modal = {id(p) for group in self.parameters.values() for p in group}
+        return {SHARED: [p for p in everything if id(p) not in modal], **self.parameters}
+
+    def _trainable(self) -> list[nn.Parameter]:
+        """What the optimiser changes, in the model's order whatever the groups: a norm's bits depend on the order."""
         own = [p for module in self.method.modules().values() for p in module.parameters() if p.requires_grad]
         self._declared("own_modules", bool(own), "has learnable parts of its own")
-        if "learning_rates" not in self._card.requires:
-            return {SHARED: [*model, *own]}
-        modal = {id(p) for group in self.parameters.values() for p in group}
-        return {SHARED: [*(p for p in model if id(p) not in modal), *own], **self.parameters}
+        return [*(p for p in self.model.parameters() if p.requires_grad), *own]
 
     def _declared(self, capability: str, used: bool, what: str) -> None:
         if used and capability not in self._card.requires:

@@ -80,6 +80,11 @@ class Miles(BalanceMethod):
         self.heads, self.names = UnimodalHeads(context), context.model.modalities
         self.chance = context.task.chance
         self.used = dict.fromkeys(self.names, 0.0)
+        self._applied = dict.fromkeys(self.names, 1.0)
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """The rates of this epoch, as applied: a change of `factor` waits for the next."""
+        self._applied = dict(self.rate_factors())
 
     def on_loss(self, step: Step) -> None:
         """Add the unimodal losses."""
@@ -88,9 +93,8 @@ class Miles(BalanceMethod):
             losses = {m: step.task.loss(z, step.batch.target) for m, z in logits.items()}
             step.add_loss("unimodal", gamma * torch.stack(list(losses.values())).sum())
             step.report("head_loss", losses)
-        rate = self.rate_factors()
         device = step.batch.target.device
-        for metric, values in (("utilisation", self.used), ("rate_coefficient", rate)):
+        for metric, values in (("utilisation", self.used), ("rate_coefficient", self._applied)):
             step.report(metric, {m: torch.full((), values[m], device=device) for m in self.names})
 
     def rate_factors(self) -> Mapping[str, float]:
@@ -111,9 +115,9 @@ class Miles(BalanceMethod):
         return {"heads": self.heads}
 
     def state_dict(self) -> dict[str, Any]:
-        """Utilisation at the last validation."""
-        return {"used": dict(self.used)}
+        """Utilisation at the last validation, and the factors in force."""
+        return {"used": dict(self.used), "applied": dict(self._applied)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`."""
-        self.used = dict(state["used"])
+        self.used, self._applied = dict(state["used"]), dict(state["applied"])

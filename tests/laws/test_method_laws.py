@@ -126,6 +126,61 @@ def test_neutral_setting_is_joint_training_to_the_bit(name: str) -> None:
     assert bits(once(neutral)[0].model) == bits(once(tiny_config("joint"))[0].model)
 
 
+CLIP = 0.05  # acts at every step, so that the order of its sum shows
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_neutral_setting_under_clipping_is_joint_training_to_the_bit(name: str) -> None:
+    neutral = {f"method.{k}": v for k, v in METHODS[name].neutral.items()}
+    found = once(config_of(name, gradient_clip=CLIP, epochs=1, **neutral))[0]
+    assert bits(found.model) == bits(once(tiny_config("joint", gradient_clip=CLIP, epochs=1))[0].model)
+
+
+def another(name: str, knobs: dict[str, Any]) -> dict[str, Any]:
+    """Every live knob at a value it has not."""
+    live = {param.name: param for param in METHODS[name].params if param.live}
+    return {
+        k: not knobs[k] if isinstance(knobs[k], bool)
+        else next(c for c in live[k].choices if c != knobs[k]) if live[k].choices else knobs[k] / 2 + 0.1
+        for k in live
+    }  # fmt: skip
+
+
+# Settings under which a live knob matters at once.
+LIVELY: dict[str, dict[str, Any]] = {"mslr": {"method.window": 1}, "miles": {"method.threshold": 0.0}}
+
+
+@pytest.mark.parametrize("name", [name for name, card in METHODS.items() if any(p.live for p in card.params)])
+@pytest.mark.parametrize("turned", [20, 22])
+def test_resumed_equals_uninterrupted_after_a_live_knob_changed(name: str, turned: int, tmp_path) -> None:
+    config = config_of(name, epochs=3, **LIVELY.get(name, {}))
+    knobs = another(name, dict(config.method_params))
+
+    def turning(until: int) -> tuple[Trainer, Rows]:
+        trainer, rows = Trainer(config, tiny_data(config)), Rows()
+
+        def between(place: Any) -> bool:
+            if place.step == turned:
+                for knob, value in knobs.items():
+                    trainer.set_knob(knob, value)
+            return place.step < until
+
+        trainer.fit(rows, between)  # type: ignore[arg-type]
+        return trainer, rows
+
+    whole, rows = turning(99)
+    torch.save(turning(turned + 2 * (turned % 10 > 0))[0].state_dict(), tmp_path / "state")
+    resumed, rest = Trainer(config, tiny_data(config)), Rows()
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert resumed.fit(rest)  # type: ignore[arg-type]
+    assert bits(resumed.model) == bits(whole.model)
+    timed = {MetricKey("step_seconds"), MetricKey("samples_per_second")}
+    for step, row in rest.steps.items():
+        assert {k: v for k, v in row.items() if k not in timed} == {
+            k: v for k, v in rows.steps[step].items() if k not in timed
+        }
+
+
 @pytest.mark.parametrize(("name", "preset"), SETTINGS)
 @pytest.mark.parametrize("stop", [1, 7, 14])
 def test_resumed_equals_uninterrupted(name: str, preset: str, stop: int, tmp_path) -> None:
