@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from cggm_core.datasets._slices import Block, Plan
@@ -23,6 +24,8 @@ _ENDINGS = {
 }  # fmt: skip
 _FILES = (".nii.gz", ".nii")
 _DEFLATE_LIMIT = 1033  # deflate cannot shrink further, so a larger promise is a lie
+_LONGEST_AXIS = 1024  # twice what a scanner makes
+_WORK = 29  # bytes a voxel that scaling takes at its height, beside the volume as stored
 _LABELS = (0, 1, 2, 3, 4)
 Array = NDArray[Any]
 
@@ -206,6 +209,17 @@ class Volumes:
             raise DataError(
                 f"{self._shown}: {path.name} promises {promised} bytes of volume, but the file has {size}; expected a "
                 "whole file, copy it again"
+            )
+        if max(shape) > _LONGEST_AXIS:
+            raise DataError(
+                f"{self._shown}: {path.name} has shape {list(shape)}, expected at most {_LONGEST_AXIS} voxels along an "
+                "axis; resample it"
+            )
+        # A file of zeros is a thousandth of its volume, so nothing is unpacked before there is room for it.
+        if (needed := promised + _WORK * math.prod(shape)) > (free := psutil.virtual_memory().available):
+            raise DataError(
+                f"{self._shown}: {path.name} has shape {list(shape)}, which takes {needed / 1e9:.1f} GB to read, but "
+                f"{free / 1e9:.1f} GB of memory are free; close other programs, or resample it"
             )
         return image, shape
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -270,6 +271,10 @@ FAULTS = {
     "empty file": (empty, r"BraTS2021_00002_t2.nii.gz is truncated or no NIfTI volume"),
     "no volume": (nonsense, r"BraTS2021_00002_t2.nii.gz is truncated or no NIfTI volume"),
     "10 GB promised": (promise, r"BraTS2021_00002_flair.nii.gz promises 10404000000 bytes of volume, but the file has"),
+    "an axis too long": (
+        replace("t1", lambda v: np.zeros((1025, 16, 9), np.int16)),
+        r"_t1.nii.gz has shape \[1025, 16, 9\], expected at most 1024 voxels",
+    ),
     "shapes differ": (
         replace("t2", lambda v: v[:, :, :-1]), r"case BraTS2021_00002 differ in shape \(.*t1ce 16x16x9, t2 16x16x8"
     ),
@@ -317,6 +322,22 @@ def test_other_faults(tmp_path: Path, brats: Path, monkeypatch) -> None:
     monkeypatch.setenv("CGGM_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot be kept in .*name another folder in CGGM_CACHE"):
         open_path(brats, {})
+
+
+def test_a_volume_that_no_memory_holds_is_refused_from_its_header(brats: Path, monkeypatch) -> None:
+    """A file of 0.2 MB whose volume of zeros has 38 MB is not unpacked where there is no room for it."""
+    for path in (brats / "BraTS2021_00000").iterdir():
+        nibabel.save(nibabel.Nifti1Image(np.zeros((320, 300, 400), np.uint8), np.eye(4)), path)
+        assert path.stat().st_size < 200_000
+    little = psutil.virtual_memory()._replace(available=1 << 30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"takes 1.2 GB to read, but 1.1 GB of memory are free"):
+            open_path(brats, {})
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_full_disk_leaves_nothing_half_made(brats: Path, cache: Path, monkeypatch) -> None:
