@@ -22,7 +22,8 @@ from tests.support.watching import batches, built, encoders, info, loop, series
 
 PROJECT = Path(__file__).resolve().parents[2]
 START = """
-import sys, time, torch, cggm_core
+import signal, sys, time, torch, cggm_core
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
 from tests.support.watching import built, encoders, loop
 torch.set_num_threads(1)
 net = built()
@@ -68,7 +69,10 @@ def test_an_interrupt_stops_the_run(runs_root: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     (found,) = Catalogue(runs_root).runs()
     assert (found.state, found.reason) == ("stopped", "interrupted")
     assert found.step >= 4
