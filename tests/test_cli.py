@@ -133,6 +133,13 @@ def test_show_takes_a_shortened_id(trained, capsys: pytest.CaptureFixture[str]) 
     assert {"metric", "modality", "last"} <= set(shown["series"][0])
 
 
+def test_show_bears_settings_of_another_program(runs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = create_run(runs_root, json.dumps({"method": "mine", "training": [1], "model_params": "none"}))
+    open_writer(run_folder(runs_root, run_id)).finish("finished")
+    assert cli.main(["show", run_id, "--runs", str(runs_root)]) == 0
+    assert "training: \n" in capsys.readouterr().out
+
+
 def test_export_writes_exact_numbers_and_refuses_to_overwrite(trained, tmp_path: Path, capsys) -> None:
     root, run_id, _ = trained
     out = tmp_path / "out.csv"

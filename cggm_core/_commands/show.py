@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -62,7 +63,8 @@ def _print(info: RunInfo, events: list[dict[str, Any]]) -> None:
         if value not in (None, "", [], False):
             print(f"{name:10} {one_line(value)}")
     for part in _PARTS:
-        values = info.config.get(part) or {}
+        held = info.config.get(part)
+        values = held if isinstance(held, Mapping) else {}  # another program may have written anything
         print(f"\n{part}: " + one_line(" ".join(f"{knob}={value}" for knob, value in values.items())))
     if info.summary:
         print()

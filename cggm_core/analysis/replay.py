@@ -21,6 +21,7 @@ from cggm_core.store import Event, RunReader
 Variant = Literal["paper", "released", "stable"]
 VARIANTS: tuple[Variant, ...] = ("paper", "released", "stable")
 RELEASED_EPSILON = 1e-8
+MOST_RHO, MOST_SPAN = 100.0, 100_000
 _ROUNDING = 4 * np.finfo(np.float64).eps
 
 
@@ -30,8 +31,8 @@ class Setting:
 
     Attributes:
         variant: which reading of the method.
-        rho: scale, above 0.
-        span: stable only: steps over which scores are smoothed, from 2.
+        rho: scale, above 0 to `MOST_RHO`.
+        span: stable only: steps over which scores are smoothed, from 2 to `MOST_SPAN`.
         half_life: paper and released: scores are averaged first, each counting half as much after so many steps;
             0 takes them as they are, which is the method; much longer than an epoch the gain hardly moves.
         epsilon: paper: a sum of gains up to this size counts as undefined, so that the coefficient keeps its last
@@ -88,16 +89,17 @@ def recorded(reader: RunReader) -> Recorded:
 
 
 def own_setting(config: Mapping[str, Any]) -> Setting | None:
-    """The setting a run was started with; None for another method, or a configuration that does not say."""
+    """The setting a run was started with; None for another method, or a configuration that does not soundly say."""
     params = config.get("method_params")
     if config.get("method") != "cggm" or not isinstance(params, Mapping):
         return None
-    variant = params.get("variant")
-    if variant not in VARIANTS:
+    variant, rho, span = params.get("variant"), params.get("rho", 1.0), params.get("span", 20)
+    if variant not in VARIANTS or not isinstance(rho, int | float) or not isinstance(span, int):
+        return None
+    if not 0 < rho <= MOST_RHO or not 2 <= span <= MOST_SPAN:  # also where rho is no number
         return None
     epsilon = RELEASED_EPSILON if variant == "released" else 0.0
-    return Setting(variant, float(params.get("rho", 1.0)), int(params.get("span", 20)), epsilon=epsilon,
-                   soft=params.get("epsilon") == "soft")  # fmt: skip
+    return Setting(variant, float(rho), span, epsilon=epsilon, soft=params.get("epsilon") == "soft")
 
 
 def rho_by_step(step: IntArray, rho: float, events: Sequence[Event]) -> FloatArray:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cggm_core.analysis.series import FloatArray
+from cggm_core.errors import DamagedRunError
 from cggm_core.names import PAIR_SEPARATOR, MetricKey
 from cggm_core.store import Contribution, RobustnessCurve, RunReader
 
@@ -74,7 +75,7 @@ class Record:
     def pairs(self) -> list[tuple[str, str]]:
         """Pairs of modalities whose classifiers' gradients were compared."""
         named = [key.modality.split(PAIR_SEPARATOR) for key in self.series if key.metric == "pair_cosine"]
-        return [(a, b) for a, b in named]
+        return [(names[0], names[1]) for names in named if len(names) == 2]
 
 
 def read_record(reader: RunReader) -> Record:
@@ -84,7 +85,7 @@ def read_record(reader: RunReader) -> Record:
         reader: of the run; living runs are read as far as they are.
 
     Raises:
-        StoreError: if the run cannot be read.
+        StoreError: if the run cannot be read, DamagedRunError also if its looks are not of its modalities.
     """
     info, found = reader.info(), reader.contributions()
     names, wanted = reader.keys(), (*STEP_SERIES, *EPOCH_SERIES)
@@ -94,13 +95,21 @@ def read_record(reader: RunReader) -> Record:
     for event in reader.events():
         if event.kind in ("start", "resume"):
             said |= event.data
-    named = tuple(m for m in said.get("modalities", ()) if isinstance(m, str))
+    listed = said.get("modalities")
+    named = tuple(m for m in listed if isinstance(m, str)) if isinstance(listed, (list, tuple)) else ()
     named = named or (found[-1].modalities if found else ()) or tuple(
         dict.fromkeys(key.modality for key in keys if key.modality and PAIR_SEPARATOR not in key.modality)
     )  # fmt: skip
     curves = reader.robustness()
+    strange = [look.modalities for look in found if look.modalities != named]
+    strange += [(curve.modality,) for curve in curves if curve.modality not in named]
+    if strange:
+        raise DamagedRunError(
+            f"run {info.id} holds a look at the modalities {', '.join(strange[0])}; its own are {', '.join(named)}"
+        )
     newest = max((curve.step for curve in curves), default=-1)
     samples = said.get("samples")
+    validation = samples.get("val") if isinstance(samples, dict) else 0
     chance = said.get("chance")
     return Record(
         modalities=named,
@@ -108,9 +117,9 @@ def read_record(reader: RunReader) -> Record:
         steps={key: one.step.astype(np.float64) for key, one in series.items()},
         contributions=found,
         curves=tuple(curve for curve in curves if curve.step == newest),
-        chance=float(chance) if isinstance(chance, (int, float)) else math.nan,
+        chance=float(chance) if isinstance(chance, (int, float)) and abs(chance) < 2**63 else math.nan,
         perfect=0.0 if said.get("score") == "-MAE" else 1.0,
-        samples=int(samples.get("val", 0)) if isinstance(samples, dict) else 0,
+        samples=validation if isinstance(validation, int) and 0 <= validation < 2**63 else 0,
         steps_per_epoch=info.steps / info.epochs if info.epochs else 0.0,
         training=training if isinstance(training := info.config.get("training"), dict) else {},
         method=str(info.config.get("method", "joint")),

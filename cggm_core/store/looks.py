@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cggm_core.errors import DamagedRunError
 
@@ -106,7 +106,15 @@ def contribution(text: str) -> Contribution:
         DamagedRunError: if it is not one.
     """
     found = _fields(text, Contribution)
-    found["subsets"] = {int(mask): value for mask, value in found.get("subsets", {}).items()}
+    count = len(found["modalities"])
+    wide = ("alone", "without", "shapley", "covariance")
+    maybe = ("alone_error", "without_error", "removal_error", "permuted", "permuted_error")
+    sizes = [len(found[name]) for name in wide] + [len(row) for row in found["covariance"]]
+    sizes += [len(found[name]) for name in maybe if found.get(name)]
+    if count < 2 or len(set(found["modalities"])) < count or set(sizes) != {count}:
+        raise DamagedRunError(f"a Contribution of the run must hold one number for each of its {count} modalities")
+    if len(found.get("preferred", ())) not in (0, count + 1) or found["samples"] < 1:
+        raise DamagedRunError("a Contribution of the run does not say how many samples each modality leads")
     return Contribution(**found)
 
 
@@ -116,7 +124,10 @@ def robustness(text: str) -> RobustnessCurve:
     Raises:
         DamagedRunError: if it is not one.
     """
-    return RobustnessCurve(**_fields(text, RobustnessCurve))
+    found = _fields(text, RobustnessCurve)
+    if not len(found["level"]) == len(found["value"]) == len(found["error"]):
+        raise DamagedRunError("a RobustnessCurve of the run has not as many values as levels")
+    return RobustnessCurve(**found)
 
 
 def settled_contributions(recorded: Sequence[Contribution]) -> tuple[Contribution, ...]:
@@ -131,11 +142,36 @@ def settled_curves(recorded: Sequence[RobustnessCurve]) -> tuple[RobustnessCurve
 
 
 def _fields(text: str, kind: type[Any]) -> dict[str, Any]:
-    said = json.loads(text)
-    if not isinstance(said, dict) or not set(said) <= set(kind.__dataclass_fields__):
-        raise DamagedRunError(f"a {kind.__name__} of the run holds fields that it does not have")
-    return {name: _frozen(value) for name, value in said.items()}
+    """The fields that were recorded, each of its declared type; another program may have written them."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedRunError(f"a {kind.__name__} of the run is no JSON: {error}") from None
+    known, hints = fields(kind), get_type_hints(kind)
+    needed = {one.name for one in known if one.default is MISSING and one.default_factory is MISSING}
+    if not isinstance(said, dict) or not needed <= set(said) <= {one.name for one in known}:
+        raise DamagedRunError(f"the fields of a {kind.__name__} of the run are not those it has")
+    try:
+        return {name: _typed(value, hints[name]) for name, value in said.items()}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DamagedRunError(f"a {kind.__name__} of the run is damaged: {error}") from None
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+def _typed(value: Any, hint: Any) -> Any:
+    """A value out of JSON as the type that a field declares.
+
+    Raises:
+        TypeError, ValueError, OverflowError: if it is not of that type.
+    """
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is tuple and isinstance(value, list):
+        return tuple(_typed(item, inner[0]) for item in value)
+    if kind is Mapping and isinstance(value, dict):
+        return {int(name): _typed(item, inner[1]) for name, item in value.items()}
+    if kind is Literal and value in inner:
+        return value
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint and (hint is not int or abs(value) < 2**63):
+        return value
+    raise TypeError(f"{str(value)[:60]!r} stands where {getattr(hint, '__name__', hint)} was expected")

@@ -62,7 +62,8 @@ def _chosen(own: Setting, key: str, *, soft: bool) -> Setting:
             "Formula", list(replay.VARIANTS), default=own.variant, key=f"{key}.variant", required=True,
         )  # fmt: skip
         variant = variant or own.variant
-        rho = st.number_input("rho", 0.01, 100.0, own.rho, 0.05, key=f"{key}.rho", width=130,
+        rho = st.number_input("rho", min(0.01, own.rho), replay.MOST_RHO, own.rho, 0.05, key=f"{key}.rho", width=130,
+                              format="%.2f" if own.rho >= 0.01 else "%.3g",
                               help="Scale of the coefficient: towards 0 encoders stand still.")  # fmt: skip
         soft = soft and st.toggle(
             "Continuous score", own.soft, key=f"{key}.soft",
@@ -70,7 +71,7 @@ def _chosen(own: Setting, key: str, *, soft: bool) -> Setting:
             "class, exp(-|error|/spread), soft Dice.",
         )  # fmt: skip
         if variant == "stable":
-            span = st.number_input("span", 2, 100_000, own.span, key=f"{key}.span", width=130,
+            span = st.number_input("span", 2, replay.MOST_SPAN, own.span, key=f"{key}.span", width=130,
                                    help="Steps over which scores are smoothed.")  # fmt: skip
             return Setting("stable", float(rho), int(span), soft=soft)
         half_life = st.select_slider(

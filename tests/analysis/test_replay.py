@@ -112,7 +112,9 @@ def test_what_a_run_logged_is_read_back() -> None:
 @pytest.mark.parametrize(
     "config",
     [{}, {"method": "joint"}, {"method": "cggm", "method_params": 3},
-     {"method": "cggm", "method_params": {"variant": "mine"}}],
+     {"method": "cggm", "method_params": {"variant": "mine"}},
+     *({"method": "cggm", "method_params": {"variant": "stable", **params}} for params in (
+         {"rho": "high"}, {"rho": float("nan")}, {"rho": 0.0}, {"rho": 1e9}, {"span": 1}, {"span": [2]}))],
 )  # fmt: skip
 def test_a_run_of_another_kind_has_no_setting(config: dict) -> None:
     assert replay.own_setting(config) is None

@@ -11,8 +11,9 @@ import pytest
 from cggm_core.analysis.verdict import Verdict, diagnose, judge
 from cggm_core.analysis.verdict_balance import health
 from cggm_core.analysis.verdict_record import Record
+from cggm_core.errors import DamagedRunError
 from cggm_core.names import MetricKey
-from cggm_core.store import Contribution, MemoryRun
+from cggm_core.store import Contribution, MemoryRun, RobustnessCurve
 
 NAMES = ("audio", "text", "video")
 
@@ -259,6 +260,34 @@ def test_what_a_run_recorded_is_read_and_the_document_is_plain() -> None:
     assert (document["dominant"], document["lagging"]) == ("audio", ["text"])
     assert {"rule", "modality", "severity", "text", "evidence"} <= set(document["findings"][0])
     assert "robustness curves" in " ".join(document["missing"]) or "noise curves" in " ".join(document["missing"])
+
+
+@pytest.mark.parametrize("said", [
+    {"modalities": 3, "samples": {"val": "many"}, "chance": "low"}, {"samples": {"val": -1}, "chance": 10**400},
+    {"modalities": ["audio", 1, "text"], "samples": [9], "chance": None},
+])  # fmt: skip
+def test_what_another_program_said_of_its_start_is_no_error(said: dict[str, Any]) -> None:
+    run = MemoryRun({"method": "joint", "training": [1]})
+    writer = run.writer()
+    writer.event(0, "start", "", said)
+    stream = writer.stream("epoch", [MetricKey("val_unimodal_score", m) for m in ("audio", "text")])
+    writer.log(stream, 9, 0, [0.9, 0.2])
+    writer.log(writer.stream("step", [MetricKey("pair_cosine", "audio")]), 9, 0, [0.9])
+    writer.contribution(look((0.5, 0.05)))
+    assert diagnose(run.reader()).dominant == "audio"
+
+
+def test_a_look_at_other_modalities_than_the_runs_is_damage() -> None:
+    for name in ("contribution", "curve"):
+        run = MemoryRun({})
+        writer = run.writer()
+        writer.event(0, "start", "", {"modalities": ["audio", "smell"]})
+        if name == "contribution":
+            writer.contribution(look((0.5, 0.05)))
+        else:
+            writer.robustness(RobustnessCurve(0, 0, "noise", "text", "skill", (0.0,), (0.1,), (0.0,), 9))
+        with pytest.raises(DamagedRunError, match=r"look at the modalities .*text"):
+            diagnose(run.reader())
 
 
 def test_no_rule_knows_a_data_set_or_a_modality_by_name() -> None:

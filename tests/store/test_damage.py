@@ -228,7 +228,10 @@ def test_resuming_a_damaged_run_is_refused(sealed: Path, tmp_path: Path) -> None
 def with_looks(folder: Path) -> None:
     writer = open_writer(folder)
     for step in range(3):
-        writer.contribution(Contribution(step, 0, ("a", "b"), "accuracy", 9, True, 1.0, 0.0, (), (), (0.5, 0.5), ()))
+        writer.contribution(Contribution(
+            step, 0, ("a", "b"), "accuracy", 9, True, 1.0, 0.0, (0.4, 0.4), (0.4, 0.4), (0.5, 0.5),
+            ((0.1, 0.0), (0.0, 0.1)),
+        ))  # fmt: skip
     writer.finish("finished")
 
 

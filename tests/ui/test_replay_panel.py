@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ def test_the_panel_begins_with_the_runs_own_setting_and_follows_the_choice(root:
     at.number_input[0].set_value(4.0).run()
     assert not at.exception
     assert at.caption[-1].value != before
+
+
+@pytest.mark.parametrize("params", [{"rho": 0.005}, {"rho": "high"}, {"rho": 250.0}, {"span": 10**7}])
+def test_a_setting_outside_the_usual_range_does_not_break_the_panel(root: Path, params: dict) -> None:
+    run_id = making.finished(root)
+    config = root / run_id / "config.json"  # as another program may have written it
+    held = json.loads(config.read_text()) | {"method_params": {"variant": "paper", "rho": 1.3, **params}}
+    config.write_text(json.dumps(held))
+    at = AppTest.from_string(SCRIPT.format(run_id=run_id), default_timeout=60).run()
+    assert not at.exception
+    assert at.number_input[0].value == (0.005 if params.get("rho") == 0.005 else 1.3)
 
 
 def test_a_run_without_scores_is_told_so(root: Path) -> None:
