@@ -45,9 +45,10 @@ def watch(
 ) -> Watch:  # fmt: skip
     """Watch a model in a training loop of one's own.
 
-    Encoders alone give losses, gradient norms and update ratios. `task` and a target at each step add a classifier a
-    modality on its detached features: unimodal scores and losses. `head` adds the fused score, last-layer gradients
-    and their directions. Parameters, buffers and random state keep every bit, unless a method is named.
+    Encoders alone give losses, gradient norms and update ratios; a task that lacks what it needs (a target, the number
+    of outputs) is left out, and the run says so, unless a method needs it. `task` and a target at each step add a
+    classifier a modality on its detached features: unimodal scores and losses. `head` adds the fused score, last-layer
+    gradients and their directions. Parameters, buffers and random state keep every bit, unless a method is named.
 
     Args:
         encoders: modality -> module that your forward pass calls; or a list of modules, whose parameters all feed
@@ -92,7 +93,9 @@ def watch(
     if accumulate < 1:
         raise ConfigError(f"accumulate is {accumulate}, expected the number of micro-batches a step, 1 or more")
     model = WatchedModel(encoders, head, fuse)
-    settled = _task(task, head, outputs)
+    optimisers = (optimiser,) if isinstance(optimiser, torch.optim.Optimizer) else tuple(optimiser)
+    left_out = _unread(task, head, outputs) if method is None else ""
+    settled = None if left_out else _task(task, head, outputs)
     offered = {"encoder_gradients", *(("unimodal_scores",) if settled else ())}
     if settled and model.has_head:
         offered |= {"head_gradients", *(("subset_forward",) if model.has_fusion else ())}
@@ -105,6 +108,11 @@ def watch(
         for modality in model.modalities:
             if model.frozen(modality):
                 raise CapabilityError(f"encoder {modality!r} is frozen: a coefficient would scale nothing")
+        if balancer.knobs.get("scales") == "update" and not optimisers:
+            raise CapabilityError(
+                f"{method} with these settings scales what the optimiser changes: give optimiser=, or "
+                "knobs={'scales': 'gradient'}"
+            )
     if unknown := sorted(set(features or {}) - set(model.modalities)):
         raise ConfigError(f"features= names {unknown[0]!r}, which is no encoder; there are: {', '.join(encoders)}")
     rank, world = _place_among_processes()
@@ -114,10 +122,10 @@ def watch(
             "watch does not agree upon: watch without a method, or train in one process"
         )
     training = Training(seed=seed or 0, classifier_lr=classifier_lr)
-    optimisers = (optimiser,) if isinstance(optimiser, torch.optim.Optimizer) else tuple(optimiser)
     plan = Plan(
-        model, settled, card, balancer, granted, training, accumulate, missing, optimisers, scaler, steps, epochs
-    )
+        model, settled, card, balancer, granted, training, accumulate, missing, optimisers, scaler, steps, epochs,
+        (left_out,) if left_out else (),
+    )  # fmt: skip
     if rank > 0:
         return Watch(plan, None, None, None, ())
     config = {
@@ -132,6 +140,15 @@ def watch(
     made = Watch(plan, folder, writer, ears, also)
     opened(made, made.shares)
     return made
+
+
+def _unread(task: str | Task | None, head: nn.Linear | nn.Conv2d | None, outputs: int) -> str:
+    """Why a task that was named cannot be read, for the run to say; "" where it can."""
+    if task not in TASKS or head is not None:
+        return ""
+    if task == "segmentation":
+        return "task='segmentation' is left out: it needs head=, the 1x1 convolution that gives a class for each pixel"
+    return "" if outputs else f"task={task!r} is left out: how many outputs it has is not known; give head= or outputs="
 
 
 def _task(task: str | Task | None, head: nn.Linear | nn.Conv2d | None, outputs: int) -> Task | None:

@@ -48,6 +48,7 @@ class Plan:
     scaler: torch.amp.GradScaler | None
     steps: int
     epochs: int
+    notes: tuple[str, ...] = ()  # what was told and is left out, for the run to say
 
 
 class Gear:
@@ -215,6 +216,8 @@ class Gear:
         what = f"balancing with {plan.card.title}" if plan.card else "watching"
         text = f"{what} starts on {self.device}"
         self._writer.event(index, "start", text, watch_run.described(self.device) | said)
+        for told in plan.notes:
+            self.once(index, told, told)
         for modality, count in model.shared.items():
             text = f"{count} parameter tensors of {modality} feed another modality too and count for neither"
             self.once(index, f"shared {modality}", text)

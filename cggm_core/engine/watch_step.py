@@ -152,7 +152,9 @@ def together(parts: Sequence[Part]) -> dict[str, Tensor]:
     return found
 
 
-def settled_target(task: Task, target: object, logits: Tensor | None, device: torch.device) -> Tensor:
+def settled_target(
+    task: Task, target: object, logits: Tensor | None, device: torch.device, *, look: bool = True
+) -> Tensor:  # fmt: skip
     """A batch's target in the form the task takes.
 
     Args:
@@ -161,9 +163,11 @@ def settled_target(task: Task, target: object, logits: Tensor | None, device: to
             (or `[batch, 1, h, w]`).
         logits: the fused prediction, which must fit; None where there is no head.
         device: where it is needed.
+        look: whether classes are looked at wherever they lie. Without, those on a GPU, for which the host would wait,
+            are not: one outside the range then counts as the nearest, since it would end the whole program there.
 
     Raises:
-        DataError: naming the shapes found and expected.
+        DataError: naming the shapes found and expected, or the classes.
     """
     if not isinstance(target, Tensor):
         raise DataError(
@@ -191,6 +195,24 @@ def settled_target(task: Task, target: object, logits: Tensor | None, device: to
         raise DataError(
             f"target {tuple(target.shape)} and the head's output {found} do not fit {name} with {outputs} outputs; "
             f"expected a head's output of shape {tuple(wanted)}"
+        )
+    return settled if name == "regression" else _in_range(settled, target, name, outputs, look=look)
+
+
+def _in_range(settled: Tensor, target: Tensor, name: str, outputs: int, *, look: bool) -> Tensor:
+    """Classes as they are, if each is one.
+
+    Raises:
+        DataError: for a class that the head has no output for, such as a mark of what is to be ignored.
+    """
+    if target.device.type != "cpu" and not look:
+        return settled.clamp(0, outputs - 1)
+    seen = target if target.device.type == "cpu" else settled
+    low, high = (int(one) for one in seen.aminmax()) if seen.numel() else (0, 0)
+    if low < 0 or high >= outputs:
+        raise DataError(
+            f"the target has classes from {low} to {high}; {name} with {outputs} outputs takes 0 to {outputs - 1}: "
+            "take samples that are ignored out of the batch, give ignored pixels a class, or watch without task="
         )
     return settled
 

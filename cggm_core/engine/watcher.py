@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +19,7 @@ from cggm_core.engine.watch_gear import Gear, Plan, in_full_precision, unscale
 from cggm_core.engine.watch_hooks import Ears, Heard
 from cggm_core.engine.watch_run import LOG, End, Requests
 from cggm_core.engine.watch_step import Part, WatchedStep, settled_target
-from cggm_core.errors import CapabilityError, CggmError
+from cggm_core.errors import CapabilityError, CggmError, DataError
 from cggm_core.names import MetricKey
 from cggm_core.store import RunWriter
 
@@ -107,7 +108,7 @@ class Watch:
 
         Raises:
             CapabilityError: if an encoder was not called or got no gradient, at the first step.
-            DataError: for a target that does not fit.
+            DataError: for a loss that is no scalar, or a target that does not fit, at the first step.
         """
         if not self._open:
             return
@@ -133,7 +134,7 @@ class Watch:
             DataError: for a target that does not fit.
         """
         if self._open and self._gear is not None and self._ears is not None:
-            with in_full_precision(), torch.no_grad():
+            with self._guarded(), in_full_precision(), torch.no_grad():
                 self._gear.validate(self._ears.take_still(), target)
             self._ended = time.perf_counter()
 
@@ -143,10 +144,14 @@ class Watch:
         Args:
             values: metric -> number, such as `{"val_accuracy": 0.8}`.
         """
-        if not self._open:
-            return
+        if self._open:
+            with self._guarded():
+                self._end_epoch(values or {})
+        self._ended = time.perf_counter()
+
+    def _end_epoch(self, values: Mapping[str, float]) -> None:
         self._finish()
-        found = {MetricKey(str(name)): float(value) for name, value in (values or {}).items()}
+        found = {MetricKey(str(name)): float(value) for name, value in values.items()}
         if self._gear is not None:
             found = self._gear.counted() | found
             self._gear.recorder.epoch(max(0, self._index - 1), self._epoch, found)
@@ -156,7 +161,6 @@ class Watch:
         self._epoch += 1
         if self._plan.method is not None:
             self._plan.method.on_epoch_start(self._epoch)
-        self._ended = time.perf_counter()
 
     def close(self) -> None:
         """The loop is over: record the last step, seal the run, take every hook away. A second call does nothing."""
@@ -210,15 +214,20 @@ class Watch:
         watch_run.ended(self)
 
     def _part(self, loss: Tensor | float, target: Tensor | None, *, open_loss: bool) -> Part:
-        plan, heard = self._plan, self._ears.take() if self._ears is not None else Heard()
+        heard = self._ears.take() if self._ears is not None else Heard()
+        first = self._gear is None
+        if first and target is None and self._plan.task is not None and self._plan.method is None:
+            left_out = f"task={self._plan.task.spec.name!r} is left out: the first step gave no target, which"
+            note = f"{left_out} watch.step(loss, target) takes; scores are not known without it"
+            self._plan = replace(self._plan, task=None, notes=(*self._plan.notes, note))
+        plan = self._plan
         heard = heard if open_loss else heard.detached()
         needs_head = plan.task is not None and plan.model.has_head
-        first = self._gear is None
         check_called(plan.model, heard, missing=plan.missing, first=first, needs_head=needs_head)
         if plan.task is None:
             return Part(heard, torch.empty(0), _scalar(loss))
         device = next(iter(heard.features.values())).device
-        settled = settled_target(plan.task, target, heard.logits, device)
+        settled = settled_target(plan.task, target, heard.logits, device, look=first)
         check_samples(heard, settled)
         return Part(heard, settled, _scalar(loss))
 
@@ -262,7 +271,9 @@ class Watch:
         seconds, self._ended = now - self._ended, now
         found = {MetricKey("step_seconds"): seconds, MetricKey("samples_per_second"): samples / max(seconds, 1e-9)}
         rate = self._plan.optimisers[0].param_groups[0]["lr"] if self._plan.optimisers else None
-        return {MetricKey("learning_rate"): rate, **found} if isinstance(rate, float) else found
+        if rate is None or (isinstance(rate, Tensor) and rate.device.type != "cpu"):
+            return found  # a rate that lives on a GPU would have to be waited for
+        return {MetricKey("learning_rate"): float(rate), **found}
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -279,4 +290,8 @@ class Watch:
 
 
 def _scalar(loss: Tensor | float) -> Tensor:
-    return loss.detach().reshape(()) if isinstance(loss, Tensor) else torch.tensor(float(loss))
+    if not isinstance(loss, Tensor):
+        return torch.tensor(float(loss))
+    if loss.numel() != 1:
+        raise DataError(f"the loss has shape {tuple(loss.shape)}, expected one number: give its mean, loss.mean()")
+    return loss.detach().reshape(())

@@ -330,7 +330,11 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "name": ({"encoders": {"a|b": nn.Linear(2, 2), "b": nn.Linear(2, 2)}}, ConfigError, "modality name"),
     "head": ({"head": nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))}, CapabilityError, "last linear layer is '1'"),
     "task": ({"task": "ranking"}, ConfigError, "task is 'ranking'"),
-    "outputs": ({"task": "classification"}, ConfigError, "give head=, or outputs="),
+    "outputs": ({"task": "classification", "method": "joint"}, ConfigError, "give head=, or outputs="),
+    "no optimiser": (
+        {"task": "classification", "head": nn.Linear(4, 3), "method": "cggm", "preset": "stable"}, CapabilityError,
+        "give optimiser=",
+    ),
     "one class": ({"task": "classification", "head": nn.Linear(4, 1)}, ConfigError, "the head has 1"),
     "method": ({"method": "cggm"}, CapabilityError, "CGGM needs head_gradients, unimodal_scores"),
     "no such method": ({"method": "nothing"}, ConfigError, "no method named"),
@@ -358,8 +362,15 @@ def stepped(watch: cggm_core.Watch, net: Any, *, how: str) -> None:
     loss = nn.functional.cross_entropy(net.head(torch.cat([heard, net.text(text)], -1)), target)
     if how != "no backward":
         loss.backward()
-    given: Any = {"no target": None, "shape": target[:5], "floats": target.float(), "kind": [1]}.get(how, target)
-    watch.step(loss, given)
+    given: Any = {
+        "no target": None,
+        "shape": target[:5],
+        "floats": target.float(),
+        "kind": [1],
+        "ignored": target - 100,
+        "too many": target + 255,
+    }.get(how, target)
+    watch.step(loss.expand(16) if how == "each" else loss, given)
     if how == "twice":
         watch.step(loss, target)
 
@@ -370,10 +381,12 @@ def stepped(watch: cggm_core.Watch, net: Any, *, how: str) -> None:
         ("not called", CapabilityError, "'audio' was not called in the first step"),
         ("detached", CapabilityError, "'audio' was called but got no gradient"),
         ("no backward", CapabilityError, "after backward"),
-        ("no target", DataError, r"watch.step\(loss, target\)"),
         ("shape", DataError, "do not fit classification"),
         ("floats", DataError, "whole numbers"),
         ("kind", DataError, "found list"),
+        ("ignored", DataError, "classes from -100 to -98; classification with 3 outputs takes 0 to 2"),
+        ("too many", DataError, "classes from 255 to 257"),
+        ("each", DataError, r"loss has shape \(16,\), expected one number"),
     ],
 )
 def test_a_first_step_that_cannot_be_read_says_why(
