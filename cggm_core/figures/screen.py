@@ -36,8 +36,9 @@ def figure(spec: FigureSpec, *, max_points: int = MAX_POINTS) -> dict[str, Any]:
     named: set[str] = set()
     for number, panel in enumerate(spec.panels, start=1):
         for line in panel.lines:
-            first = line.legend and line.group not in named
-            named |= {line.group} if line.legend else set()
+            word = line.group or line.name  # lines without a group are each their own
+            first = line.legend and word not in named
+            named |= {word} if line.legend else set()
             data += _traces(spec, panel, line, number, first, max_points)
     return {"data": data, "layout": _layout(spec)}
 
@@ -220,7 +221,8 @@ def _shapes(marks: Sequence[Mark], panel: Panel, number: int) -> list[dict[str, 
     made: list[dict[str, Any]] = []
     if panel.neutral is not None and panel.points():
         line = {"color": theme.NEUTRAL, "width": 1.2, "dash": "dash"}
-        made.append({"type": "line", "name": panel.neutral_label, "showlegend": True, "layer": "below",
+        made.append({"type": "line", "name": panel.neutral_label, "layer": "below",
+                     "showlegend": bool(panel.neutral_label),
                      "xref": f"{x} domain", "x0": 0, "x1": 1,
                      "yref": y, "y0": panel.neutral, "y1": panel.neutral, "line": line})  # fmt: skip
     return made + [_event_line(mark, x, y) for mark in marks]

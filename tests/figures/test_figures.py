@@ -10,7 +10,7 @@ from cggm_core.analysis.series import curve
 from cggm_core.errors import ConfigError
 from cggm_core.figures import comparison, dynamics, screen, theme
 from cggm_core.figures.print import rendered
-from cggm_core.figures.spec import FigureSpec
+from cggm_core.figures.spec import FigureSpec, Line, Panel
 from cggm_core.figures.view import RunView
 from cggm_core.names import MetricKey
 from cggm_core.store.protocols import Event
@@ -259,3 +259,12 @@ def test_tokens_are_resolved_for_both_pages() -> None:
     drawn = screen.figure(dynamics.scores(view()))
     for mode in ("light", "dark"):
         assert '"@' not in screen.to_json(screen.resolved(drawn, mode))
+
+
+def test_every_line_without_a_group_stands_in_the_legend_and_no_nameless_shape_does() -> None:
+    x = np.arange(3.0)
+    lines = tuple(Line(name, x, x) for name in ("one", "two"))
+    spec = FigureSpec("k", "t", "h", "a", "x", (Panel("p", "y", lines, neutral=1.0), Panel("q", "y", lines)))
+    drawn = screen.figure(spec)
+    assert [trace["showlegend"] for trace in drawn["data"]] == [True, True, False, False]
+    assert not any(shape.get("showlegend") for shape in drawn["layout"]["shapes"])
