@@ -94,6 +94,9 @@ class RobustnessCurve:
     samples: int
 
 
+_HINTS = {kind.__name__: get_type_hints(kind) for kind in (Contribution, RobustnessCurve)}
+
+
 def body(look: Contribution | RobustnessCurve) -> str:
     """The look as JSON, floats exact, NaN and infinities included."""
     return json.dumps(asdict(look))
@@ -147,7 +150,7 @@ def _fields(text: str, kind: type[Any]) -> dict[str, Any]:
         said = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DamagedRunError(f"a {kind.__name__} of the run is no JSON: {error}") from None
-    known, hints = fields(kind), get_type_hints(kind)
+    known, hints = fields(kind), _HINTS[kind.__name__]
     needed = {one.name for one in known if one.default is MISSING and one.default_factory is MISSING}
     if not isinstance(said, dict) or not needed <= set(said) <= {one.name for one in known}:
         raise DamagedRunError(f"the fields of a {kind.__name__} of the run are not those it has")

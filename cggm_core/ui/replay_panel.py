@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from cggm_core.analysis import replay
-from cggm_core.analysis.replay import Recorded, Setting
+from cggm_core.analysis.replay import Setting
 from cggm_core.figures.replay import replayed, told
 from cggm_core.store import RunReader
 from cggm_core.ui.panels import figure_card
+from cggm_core.ui.remade import remade
 from cggm_core.ui.safe import md
 
 HALF_LIVES = (0, 1, 2, 5, 10, 20, 50, 100, 200)
@@ -24,7 +25,7 @@ def replay_panel(reader: RunReader, key: str = "replay") -> None:
         key: beginning of the widgets' keys, unique on the page.
     """
     info = reader.info()
-    logged = _logged(reader, key)
+    logged = remade(reader, f"{key}.logged", replay.recorded)
     if len(logged.modalities) < 2 or not len(logged.step):
         st.info("A replay needs the scores of two unimodal classifiers or more, and this run records none.",
                 icon=":material/info:")  # fmt: skip
@@ -37,16 +38,6 @@ def replay_panel(reader: RunReader, key: str = "replay") -> None:
     if logged.applied.shape[1]:
         st.caption(f"Applied: {md(told(replay.health(logged.applied)), 300)}.")
     st.caption(f"Replayed: {md(told(replay.health(wanted)), 300)}.")
-
-
-def _logged(reader: RunReader, key: str) -> Recorded:
-    """The run's scores, read again only when its files have changed."""
-    token = (reader.run_id, reader.change_token())
-    held = st.session_state.get(f"{key}.logged")
-    if held is None or held[0] != token:
-        held = st.session_state[f"{key}.logged"] = (token, replay.recorded(reader))
-    logged: Recorded = held[1]
-    return logged
 
 
 def _chosen(own: Setting, key: str, *, soft: bool) -> Setting:

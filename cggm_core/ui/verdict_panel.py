@@ -15,6 +15,7 @@ from cggm_core.analysis.verdict_record import Record, read_record
 from cggm_core.errors import CggmError
 from cggm_core.store import RunInfo, RunReader
 from cggm_core.ui import preset_panel, session
+from cggm_core.ui.remade import remade
 from cggm_core.ui.safe import md, plain
 
 LOOKS = {
@@ -41,7 +42,7 @@ class Diagnosed:
 
 
 def diagnosed(reader: RunReader, key: str) -> Diagnosed:
-    """The verdict, made again only when the run's files have changed.
+    """The verdict, made again when the run has come further (`remade`).
 
     Args:
         reader: of the run.
@@ -50,14 +51,12 @@ def diagnosed(reader: RunReader, key: str) -> Diagnosed:
     Raises:
         StoreError: if the run cannot be read.
     """
-    token = (reader.run_id, reader.change_token())
-    held = st.session_state.get(f"{key}.verdict")
-    if held is None or held[0] != token:
-        record = read_record(reader)
-        held = (token, Diagnosed(record, judge(record), bool(health(record)), reader.info().config))
-        st.session_state[f"{key}.verdict"] = held
-    found: Diagnosed = held[1]
-    return found
+    return remade(reader, f"{key}.verdict", _diagnosed)
+
+
+def _diagnosed(reader: RunReader) -> Diagnosed:
+    record = read_record(reader)
+    return Diagnosed(record, judge(record), bool(health(record)), reader.info().config)
 
 
 def state_notice(info: RunInfo) -> None:
