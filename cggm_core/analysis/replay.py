@@ -122,14 +122,14 @@ def replay(scores: FloatArray, setting: Setting, rho: FloatArray | None = None) 
     if not scores.size:
         return np.empty_like(scores)
     scale = np.full(len(scores), setting.rho) if rho is None else rho
-    shares = _SHARES[setting.variant](scores, setting, float(scale[0]))
+    shares = _SHARES[setting.variant](scores, setting, scale)
     # The method applies the factor in the gradients' own format, float32.
     made: FloatArray = (scale[:, None] * shares).astype(np.float32).astype(np.float64)
     return made
 
 
-def paper_shares(scores: FloatArray, setting: Setting, first_rho: float) -> FloatArray:
-    """(S - gain_m) / S with S the sum of gains; where S is zero to rounding the last value, 1 / rho at first.
+def paper_shares(scores: FloatArray, setting: Setting, rho: FloatArray) -> FloatArray:
+    """(S - gain_m) / S with S the sum of gains; where S is zero to rounding, what makes B its last value, 1 at first.
 
     Reference: Guo et al., NeurIPS 2024, Eq. 6-7, without rho.
     """
@@ -140,11 +140,13 @@ def paper_shares(scores: FloatArray, setting: Setting, first_rho: float) -> Floa
     defined = np.abs(total) > np.maximum(rounding, setting.epsilon)
     shares = (total[:, None] - gain) / np.where(defined, total, 1.0)[:, None]
     last = np.maximum.accumulate(np.where(defined, np.arange(len(total)), -1))
-    made: FloatArray = np.where(last[:, None] >= 0, shares[np.maximum(last, 0)], 1.0 / first_rho)
+    kept = np.maximum(last, 0)
+    made: FloatArray = np.where(last[:, None] >= 0, (rho[kept, None] * shares[kept]) / rho[:, None], 1 / rho[:, None])
+    made[defined] = shares[defined]
     return made
 
 
-def released_shares(scores: FloatArray, setting: Setting, first_rho: float) -> FloatArray:
+def released_shares(scores: FloatArray, setting: Setting, rho: FloatArray) -> FloatArray:
     """As the authors' code has it: S = sum of gains + epsilon, signed, so nothing is bounded."""
     gain, _ = _gain(averaged(scores, setting.half_life))
     total = gain.sum(1, keepdims=True) + setting.epsilon
@@ -153,7 +155,7 @@ def released_shares(scores: FloatArray, setting: Setting, first_rho: float) -> F
     return made
 
 
-def stable_shares(scores: FloatArray, setting: Setting, first_rho: float) -> FloatArray:
+def stable_shares(scores: FloatArray, setting: Setting, rho: FloatArray) -> FloatArray:
     """M/(M-1) (1 - p_m / sum p) with p the positive part of the gain since the first step, smoothed, plus its noise."""
     count, span = scores.shape[1], setting.span
     average = _average(scores, 2 / (span + 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from cggm_core.engine.watch_hooks import Heard
@@ -62,6 +63,12 @@ def check_gradients(model: WatchedModel, parts: Sequence[Part]) -> None:
     Raises:
         CapabilityError: naming the encoder, and what to do.
     """
+    for modality in model.modalities:
+        if any(p.grad is not None and p.grad.layout is not torch.strided for p in model.own[modality]):
+            raise CapabilityError(
+                f"encoder {modality!r} has sparse gradients, which are neither measured nor scaled: build its "
+                "embedding with sparse=False"
+            )
     called = {m for part in parts for m in part.heard.features if not model.frozen(m)}
     without = [m for m in model.modalities if m in called and all(p.grad is None for p in model.own[m])]
     if called and len(without) == len(called):

@@ -20,13 +20,23 @@ def measure_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def l2_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """L2 norm over all elements of all tensors, a float32 scalar; 0 for an empty list.
+_HALF = (torch.float16, torch.bfloat16)
 
+
+def l2_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norm over all elements of all tensors, a scalar; 0 for an empty list.
+
+    In float32 for half-precision tensors too, whose own format ends at 65504 or has three digits; float64 stays.
     With the loss a mean over the batch, the norm does not grow with the batch.
     """
     if not tensors:
         return torch.zeros(())
+    if half := [t for t in tensors if t.dtype in _HALF]:
+        norms = torch._foreach_norm(half, 2, dtype=torch.float32)
+        if whole := [t for t in tensors if t.dtype not in _HALF]:
+            norms = (*norms, get_total_norm(whole))
+        found: Tensor = torch.linalg.vector_norm(torch.stack(list(norms)))
+        return found
     return get_total_norm(tensors)
 
 

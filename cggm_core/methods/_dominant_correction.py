@@ -11,14 +11,9 @@ from torch import Tensor, nn
 
 from cggm_core.protocols.data import take
 from cggm_core.protocols.method import MethodContext
+from cggm_core.protocols.model import pooled
 
 _SEED_SHIFT = 49_979_687  # neither the model's draws nor the classifiers' are repeated
-
-
-def pooled(features: Tensor) -> Tensor:
-    """Mean over the tokens that are there, `[batch, tokens, width]` to `[batch, width]`; padding is exactly 0."""
-    real = (features != 0).any(-1).sum(1, keepdim=True).clamp_min(1)
-    return features.sum(1) / real
 
 
 def mixture(own: Tensor, proxy: Tensor, completeness: Tensor) -> Tensor:

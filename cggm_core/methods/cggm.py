@@ -86,9 +86,8 @@ class Cggm(BalanceMethod):
     def setup(self, context: MethodContext) -> None:
         """State before the first step: scores 0 (Eq. 6), B of 1 until it is first defined."""
         zero = torch.zeros(len(context.model.modalities), device=context.device, dtype=context.measure_dtype)
-        neutral = torch.ones_like(zero) / float(self.knobs["rho"])
         self.state = {
-            "scores": zero, "shares": neutral, "start": zero, "average": zero, "noise": zero.sum(),
+            "scores": zero, "coefficients": torch.ones_like(zero), "start": zero, "average": zero, "noise": zero.sum(),
         }  # fmt: skip
         self.steps = 0
         self.stale: dict[str, Tensor] = {}
@@ -100,6 +99,7 @@ class Cggm(BalanceMethod):
         gain, shares, undefined = self._shares(scores, str(variant))
         # The factor is applied in the gradients' own format; what is recorded and weighs L_gm is that very number.
         self.coefficients = (rho * shares).float().to(shares.dtype)
+        self.state["coefficients"] = self.coefficients
         weights = shares if variant == "released" else self.coefficients
         if self.knobs["direction"] and variant != "released":
             size = step.task_loss.detach() if variant == "stable" else 1.0
@@ -152,8 +152,10 @@ class Cggm(BalanceMethod):
             shares = share_of_others_released(gain)
             undefined = torch.zeros((), device=scores.device, dtype=torch.bool)
         else:
-            shares, undefined = share_of_others(gain, state["shares"], scores, state["scores"])
-        state["scores"], state["shares"] = scores, shares
+            # B is what keeps its value, also where rho was changed meanwhile; rounded to float32 it is the same number.
+            previous = state["coefficients"] / float(self.knobs["rho"])
+            shares, undefined = share_of_others(gain, previous, scores, state["scores"])
+        state["scores"] = scores
         return gain, shares, undefined
 
     def _learnt(self, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,7 +201,7 @@ class Cggm(BalanceMethod):
             step.add_loss("direction", float(self.knobs["lam"]) * (self.stale["value"] + moved))
 
     def state_dict(self) -> dict[str, Any]:
-        """Scores, shares and averages of the last step."""
+        """Scores, coefficients and averages of the last step."""
         return {"state": dict(self.state), "steps": self.steps, "stale": dict(self.stale)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

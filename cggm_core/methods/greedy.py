@@ -102,10 +102,12 @@ class Greedy(BalanceMethod):
         regular = (state["left"] == 0).float()
         squeeze, excite = self._gates["squeeze"], self._gates["excite"]
         shared = list(squeeze.parameters())
-        cross = [effective([*shared, *part.parameters()]) for part in excite.children()]
-        own = [effective(step.parameters[m]) for m in self._names]
-        state["cross"] = state["cross"] + regular * torch.stack(cross)
-        state["own"] = state["own"] + regular * torch.stack(own)
+        cross = torch.stack([effective([*shared, *part.parameters()]) for part in excite.children()])
+        own = torch.stack([effective(step.parameters[m]) for m in self._names])
+        # A loss scale that was too large leaves infinities for a step, which the optimiser skips; so do the sums.
+        counted = regular * (cross + own).isfinite().all()
+        state["cross"] = state["cross"] + torch.where(counted > 0, cross, 0.0)
+        state["own"] = state["own"] + torch.where(counted > 0, own, 0.0)
         state["regular"] = state["regular"] + regular
         weight = regular / state["regular"].clamp_min(1)
         self._means = [mean + weight * (now - mean) for mean, now in zip(self._means, self._now, strict=True)]

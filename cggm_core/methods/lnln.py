@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from cggm_core.cards import MethodCard, Param
 from cggm_core.errors import ConfigError
 from cggm_core.measures.missing import parts_of, without
-from cggm_core.methods._dominant_correction import Correction, corrected, pooled, reversed_gradient
+from cggm_core.methods._dominant_correction import Correction, corrected, reversed_gradient
 from cggm_core.protocols.method import BalanceMethod, MethodContext
-from cggm_core.protocols.model import MultimodalModel
+from cggm_core.protocols.model import MultimodalModel, pooled
 from cggm_core.protocols.step import Step
 
 CARD = MethodCard(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cggm_core.cards import MethodCard, Param
 from cggm_core.protocols.data import take
 from cggm_core.protocols.method import BalanceMethod, MethodContext
+from cggm_core.protocols.model import pooled
 from cggm_core.protocols.step import Step
 
 CARD = MethodCard(
@@ -107,7 +108,7 @@ class Relearning(BalanceMethod):
         model.eval()
         for index in torch.arange(min(len(split), int(self.knobs["samples"]))).split(256):
             batch = take(split, index, context.device)
-            parts.append({m: value.float().mean(1).cpu() for m, value in model.encode(batch.inputs).items()})
+            parts.append({m: pooled(value.float()).cpu() for m, value in model.encode(batch.inputs).items()})
         model.train(training)
         target = split.target[torch.arange(sum(len(next(iter(part.values()))) for part in parts))].cpu().numpy()
         outputs, seed = context.task.spec.outputs, context.seed

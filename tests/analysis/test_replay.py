@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cggm_core.analysis import replay
 from cggm_core.analysis.replay import Setting
+from cggm_core.engine.trainer import Trainer
 from cggm_core.names import MetricKey
 from cggm_core.store import Event, MemoryRun
-from tests.support.training import tiny_config, trained
+from tests.support.training import Rows, tiny_config, tiny_data, trained
 
 
 def test_paper_by_hand() -> None:
@@ -88,6 +90,29 @@ def test_rho_that_was_changed_while_the_run_went_on() -> None:
     scores = np.random.default_rng(0).random((8, 3))
     found = replay.replay(scores, Setting("paper", 1.0), rho)
     np.testing.assert_allclose(found[3:], 2 * replay.replay(scores, Setting("paper", 1.0))[3:], rtol=1e-6)
+
+
+def test_an_undefined_coefficient_keeps_its_value_though_rho_is_changed() -> None:
+    config = tiny_config("cggm", 2, batch_size=4, epochs=1, **{"method.rho": 1.25})  # scores in quarters
+    trainer, rows = Trainer(config, tiny_data(config)), Rows()
+
+    def between(place: Any) -> bool:
+        trainer.set_knob("rho", 2.5 if place.step % 2 else 1.25)
+        return True
+
+    trainer.fit(rows, between)  # type: ignore[arg-type]
+    scores, applied = (
+        np.array([[row[MetricKey(metric, m)] for m in ("m1", "m2")] for row in rows.steps.values()])
+        for metric in ("unimodal_score", "balance_coefficient")
+    )
+    undefined = np.array([row[MetricKey("coefficient_undefined")] for row in rows.steps.values()], dtype=bool)
+    (kept,) = np.nonzero(undefined)
+    assert len(kept) > 3
+    before = np.concatenate([np.ones((1, 2)), applied[:-1]])
+    np.testing.assert_array_equal(applied[kept], before[kept])
+    assert len(np.unique(applied)) > 10
+    rho = np.where(np.arange(len(applied)) % 2, 2.5, 1.25)
+    np.testing.assert_allclose(replay.replay(scores, Setting("paper", 1.25), rho), applied, rtol=1e-6)
 
 
 def test_what_a_run_logged_is_read_back() -> None:

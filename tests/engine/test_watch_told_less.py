@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import cggm_core
-from cggm_core.errors import DataError
+from cggm_core.errors import CapabilityError, DataError
 from tests.support.watching import batches, built, encoders, info, loop, notes, series
 
 
@@ -77,3 +77,12 @@ def test_a_learning_rate_of_any_kind_is_recorded(rate: Any, runs_root: Path) -> 
     with cggm_core.watch(encoders(net), optimiser=optimiser, runs=runs_root) as watch:
         loop(net, optimiser, watch, 2)
     assert series(watch, "learning_rate") == [float(rate)] * 2
+
+
+def test_sparse_gradients_are_refused(runs_root: Path) -> None:
+    words, sound, head = nn.EmbeddingBag(9, 8, sparse=True), nn.Linear(6, 8), nn.Linear(8, 3)
+    with cggm_core.watch({"words": words, "sound": sound}, runs=runs_root) as watch:
+        loss = head(words(torch.randint(9, (4, 5))) + sound(torch.randn(4, 6))).square().mean()
+        loss.backward()
+        with pytest.raises(CapabilityError, match="encoder 'words' has sparse gradients"):
+            watch.step(loss)

@@ -12,6 +12,15 @@ def test_norm_over_several_tensors() -> None:
     assert float(l2_norm([torch.tensor([3.0]), torch.tensor([[4.0, 0.0]])])) == pytest.approx(5)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_norm_in_half_precision_is_taken_in_float32(kind: torch.dtype) -> None:
+    many = [torch.full((100, 100), 1000.0, dtype=kind), torch.tensor([3.0])]
+    found = l2_norm(many)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(1e5, rel=1e-4)
+    assert l2_norm([torch.ones(1, dtype=torch.float64)]).dtype == torch.float64
+
+
 def test_norm_of_nothing_is_zero() -> None:
     assert float(l2_norm([])) == 0
 

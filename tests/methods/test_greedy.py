@@ -53,6 +53,27 @@ def test_held_gates_carry_no_gradient_to_their_maker() -> None:
     trainer.fit(between=lambda place: place.step < 3, on_step=look)
 
 
+def test_a_step_whose_gradients_overflowed_leaves_the_sums() -> None:
+    config = tiny_config("greedy")
+    trainer = Trainer(config, tiny_data(config))
+    plain, sums = trainer.method.on_gradients, []
+
+    def overflowed(step: Step) -> None:
+        first = trainer.parameters[NAMES[0]][0]
+        kept = first.grad
+        if step.index == 2:
+            first.grad = torch.full_like(first, torch.inf)
+        plain(step)
+        first.grad = kept
+        sums.append(trainer.method.state_dict()["state"]["own"].clone())
+
+    trainer.method.on_gradients = overflowed  # type: ignore[method-assign]
+    trainer.fit(between=lambda place: place.step < 4)
+    assert torch.equal(sums[2], sums[1])
+    assert (sums[3] > sums[2]).all()
+    assert sums[3].isfinite().all()
+
+
 def test_evaluation_uses_the_gates() -> None:
     trainer = trained(tiny_config("greedy"))[0]
     split = trainer.data.splits["val"]

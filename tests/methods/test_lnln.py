@@ -11,9 +11,10 @@ from cggm_core.engine.missing import missing_curve
 from cggm_core.engine.trainer import Trainer
 from cggm_core.errors import ConfigError
 from cggm_core.measures.missing import RATES, area, parts_of, without
-from cggm_core.methods._dominant_correction import mixture, pooled, reversed_gradient
+from cggm_core.methods._dominant_correction import mixture, reversed_gradient
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import Split
+from cggm_core.protocols.model import pooled
 from tests.support.training import tiny_config, tiny_data, trained
 
 CURVE = (0.80, 0.78, 0.76, 0.73, 0.70, 0.66, 0.62, 0.58, 0.54, 0.50)

@@ -1,6 +1,7 @@
 """MLA, ReconBoost, diagnosing and re-learning, and LFM against numbers worked out on paper."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from cggm_core.errors import ConfigError
 from cggm_core.methods.lfm import Lfm, alignment, blend, divergence
 from cggm_core.methods.mla import gates, projector
 from cggm_core.methods.reconboost import boosting_loss, stage
-from cggm_core.methods.relearning import purity, reset_share
+from cggm_core.methods.relearning import Relearning, purity, reset_share
 from cggm_core.names import MetricKey
 from tests.support.training import bits, tiny_config, tiny_data, trained
 
@@ -106,6 +107,26 @@ def test_relearning_share_and_purity() -> None:
     assert purity(groups, np.repeat([0, 1], 10), 2, 0) == 1.0
     assert purity(groups, np.tile([0, 1], 10), 2, 0) == pytest.approx(0.5)
     assert purity(groups[:1], np.array([1]), 3, 0) == 1.0
+
+
+def test_relearning_clusters_tokens_that_are_there() -> None:
+    """Features by which classes part, of sequences of any length: padding must not move them."""
+    config = tiny_config("relearning", modalities=2, **{"dataset.length": 4})
+    data = tiny_data(config)
+    method = Trainer(config, data).method
+    assert isinstance(method, Relearning)
+    target = data.splits["train"].target[torch.arange(32)]
+    lengths = 1 + torch.arange(32) % 4
+
+    class Padded(torch.nn.Module):
+        def encode(self, inputs: object) -> dict[str, torch.Tensor]:
+            there = torch.arange(4)[None] < lengths[:, None]
+            value = (1.0 + target[:, None]) * there
+            return dict.fromkeys(data.modalities, value[..., None].expand(32, 4, 2))
+
+    method.context = replace(method.context, model=Padded())  # type: ignore[arg-type]
+    method.knobs = {**method.knobs, "samples": 32}  # type: ignore[misc]
+    assert method._purities("train") == dict.fromkeys(data.modalities, 1.0)
 
 
 def test_relearning_takes_every_encoder_back_by_its_share_and_resumes(tmp_path) -> None:
