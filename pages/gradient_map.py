@@ -221,7 +221,9 @@ def along_training(history: History, modalities: tuple[str, ...]) -> None:
                 "95 % interval": f"{number.low:.2f} to {number.high:.2f}" if math.isfinite(number.low) else "",
                 "shuffled": rounded(number.null), "p": rounded(number.p, 4),
             })  # fmt: skip
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="map.numbers", alt="Numbers of every modality")
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, key="map.numbers", height="content", alt="Numbers of every modality"
+    )
 
 
 def rounded(value: float, places: int = 3) -> float | None:

@@ -97,7 +97,9 @@ def choose_methods() -> dict[Choice, dict[str, Any]]:
     choices = [(name, start.preset) for name in cards] if start.preset else []
     choices += [(c.name, p.name) for c in cards.values() for p in c.presets or (Preset("", ""),)]
     chosen = [(name, start.preset) for name in start.methods if start.preset and name in cards]
-    usual = chosen or [choice for choice in choices if choice[0] == "cggm"][:1] or choices[:1]
+    method, preset = start.advised
+    advised = [choice for choice in choices if choice[0] == method and preset in ("", choice[1])][:1]
+    usual = chosen or advised or [choice for choice in choices if choice[0] == "cggm"][:1] or choices[:1]
     with st.container(border=True):
         st.subheader("Method", anchor=False)
         picked = st.multiselect(

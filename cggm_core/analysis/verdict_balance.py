@@ -82,7 +82,7 @@ def _negative(found: dict[str, Health]) -> list[Finding]:
         f"The gradient of {m} was reversed on {percent(one.negative)} of steps: its encoder climbed its loss; the sign "
         f"flipped on {percent(one.flips)} of steps.",
         {"share_negative": one.negative, "share_flips": one.flips, "steps": one.steps}, "coefficient_health", "high",
-        _STABLE, "cggm",
+        _STABLE, "cggm", "stable",
     ) for m, one in found.items() if one.negative > limit.NEGATIVE_SHARE]  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _exploding(found: dict[str, Health]) -> list[Finding]:
         f"The coefficient of {m} was above {shown(limit.EXPLODED)} in size on {percent(one.exploded)} of steps, at "
         f"most {shown(one.largest)}.",
         {"share_exploded": one.exploded, "largest": one.largest, "steps": one.steps}, "coefficient_health", "high",
-        _STABLE, "cggm",
+        _STABLE, "cggm", "stable",
     ) for m, one in found.items() if one.exploded > limit.EXPLODED_SHARE]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ class Finding:
         confidence: how sure; what makes it so is in the rule.
         advice: what to try next and why; "" where nothing is to be done.
         method: a balancing method worth trying; "" for none.
+        preset: of that method; "" for its usual one.
     """
 
     rule: str
@@ -37,6 +38,7 @@ class Finding:
     confidence: Confidence = "medium"
     advice: str = ""
     method: str = ""
+    preset: str = ""
 
 
 @dataclass(frozen=True)

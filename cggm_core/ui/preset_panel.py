@@ -6,15 +6,17 @@ preset starts the form anew under new keys: with the preset's values, and with w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
 
 from cggm_core import catalog
-from cggm_core.cards import RunPresetCard, Value
-from cggm_core.config import AUTO, Training, preset_values
+from cggm_core.cards import Param, RunPresetCard, Value
+from cggm_core.config import AUTO, TRAINING_PARAMS, Training, preset_values
+from cggm_core.errors import ConfigError
 from cggm_core.ui.forms import vars_of
 from cggm_core.ui.safe import md
 
@@ -33,6 +35,8 @@ class Start:
         model: chosen at first where it fits the data; "" is the task's own.
         model_params: its starting values.
         methods: chosen at first; none is the usual choice.
+        advised: method and its preset chosen at first where no preset of a run was applied; a preset of "" is the
+            method's first.
     """
 
     preset: str = ""
@@ -41,6 +45,7 @@ class Start:
     model: str = ""
     model_params: Mapping[str, Value] = field(default_factory=dict)
     methods: tuple[str, ...] = ()
+    advised: Choice = ("", "")
 
     def key(self, name: str) -> str:
         """A widget's key, told apart from that of earlier starts."""
@@ -93,26 +98,25 @@ def data_start() -> DataStart:
     return found
 
 
-def start_from(config: Mapping[str, Any]) -> None:
-    """Fill the form with data, model and training of a run, so that only the method is left to choose.
+def start_from(config: Mapping[str, Any], advised: Choice) -> None:
+    """Fill the form with data, model and training of a run, and with the method that is worth trying.
 
     Args:
         config: of the run, as recorded; what this version does not know is left at its default.
+        advised: that method and its preset.
     """
     given, known = str(config.get("dataset", "")), catalog.all_cards("dataset")
-    params = config.get("dataset_params")
-    held = dict(params) if isinstance(params, Mapping) else {}
     card = known.get(given)
-    sound = {p.name: held[p.name] for p in card.params if p.name in held} if card else {}
+    sound = _known(card.params, config.get("dataset_params")) if card else {}
     st.session_state[_DATA] = DataStart(given if card else "", sound, "" if card else given, data_start().number + 1)
-    model, own = str(config.get("model", "")), config.get("model_params")
-    training = config.get("training")
-    known_model = model in catalog.all_cards("model")
+    model = str(config.get("model", ""))
+    model_card = catalog.all_cards("model").get(model)
     st.session_state[_START] = Start(
         number=start().number + 1,
-        training=_sound(training if isinstance(training, Mapping) else {}),
-        model=model if known_model else "",
-        model_params=dict(own) if known_model and isinstance(own, Mapping) else {},
+        training=_sound(_known(TRAINING_PARAMS, config.get("training"))),
+        model=model if model_card else "",
+        model_params=_known(model_card.params, config.get("model_params")) if model_card else {},
+        advised=advised,
     )
 
 
@@ -202,6 +206,15 @@ def _apply(card: RunPresetCard, form: Form) -> None:
         model_params={**own, **(card.model_params if taken else {})},
         methods=tuple(dict.fromkeys(name for name, _ in form.methods)),
     )
+
+
+def _known(params: Sequence[Param], held: object) -> dict[str, Value]:
+    """Of recorded values those that a form can show: another program or version may have recorded anything."""
+    found: dict[str, Value] = {}
+    for param in params if isinstance(held, Mapping) else ():
+        with contextlib.suppress(ConfigError, KeyError):
+            found[param.name] = param.check(held[param.name])  # type: ignore[index]
+    return found
 
 
 def _sound(training: Mapping[str, Any]) -> dict[str, Value]:

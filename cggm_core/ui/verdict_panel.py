@@ -120,9 +120,9 @@ def _card(members: list[Finding], key: str, found: Diagnosed) -> None:
                              alt=f"Numbers behind the finding {plain(title)}")  # fmt: skip
                 if first.figure in WHERE:
                     st.caption(f"Seen in: {WHERE[first.figure]}.")
-        helped = f"New run: same data and settings, with {first.method}"
+        helped = f"New run: same data and settings, with {f'{first.method} {first.preset}'.strip()}"
         if first.method and st.button("Try it", icon=":material/play_arrow:", key=f"{key}.try", help=helped):
-            preset_panel.start_from(found.config)
+            preset_panel.start_from(found.config, (first.method, first.preset))
             session.go("new_run")
 
 

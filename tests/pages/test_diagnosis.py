@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from cggm_core.names import MetricKey
@@ -12,13 +13,16 @@ from tests.pages.conftest import Open
 NAMES = ("audio", "text")
 
 
-def judged(root: Path) -> str:
-    """A run that leans on audio, its curves taken."""
+def judged(root: Path, reversed_on: int = 0) -> str:
+    """A run that leans on audio, its curves taken; on so many of 30 steps the gradient of audio was reversed."""
     run_id = create_run(root, making.config(name="judged").to_json())
     writer = open_writer(run_folder(root, run_id))
     writer.event(0, "start", "training starts", {
         "modalities": list(NAMES), "chance": 0.1, "score": "accuracy", "samples": {"val": 300},
     })  # fmt: skip
+    steps = writer.stream("step", [MetricKey("balance_coefficient", m) for m in NAMES])
+    for step in range(30 if reversed_on else 0):
+        writer.log(steps, step, step // 10, [-1.0 if step < reversed_on else 1.0, 1.0])
     stream = writer.stream("epoch:val", [MetricKey("val_unimodal_score", m) for m in NAMES])
     for epoch in range(3):
         writer.log(stream, 10 * epoch + 9, epoch, [0.8, 0.2])
@@ -47,6 +51,21 @@ def test_the_verdict_stands_on_top_in_words_with_its_findings(root: Path, open_p
 def test_an_older_run_says_what_is_missing_and_how_to_get_it(root: Path, open_page: Open) -> None:
     at = open_page("diagnosis", run=making.finished(root))
     assert any("recorded no contributions" in info.value and "contributions" in info.value for info in at.info)
+
+
+def test_try_it_chooses_the_advised_preset_and_bears_settings_of_another_program(root: Path, open_page: Open) -> None:
+    run_id = judged(root, reversed_on=10)
+    path = root / run_id / "config.json"
+    config = json.loads(path.read_text())
+    strange = {"training": config["training"] | {"epochs": "many", "batch_size": 7}, "model_params": {"width": [1]}}
+    path.write_text(json.dumps(config | strange))
+    at = open_page("diagnosis", run=run_id)
+    at.button("diagnosis.finding.negative_coefficient.try").click()
+    at.run()
+    assert not at.exception
+    assert not at.error
+    assert next(box for box in at.multiselect if box.label == "Methods").value == [("cggm", "stable")]
+    assert 7 in [number.value for number in at.number_input]
 
 
 def test_try_it_opens_the_form_with_the_run_s_data(root: Path, open_page: Open) -> None:
