@@ -58,6 +58,11 @@ class Watch:
         return self._open and self._requests.stop
 
     @property
+    def is_open(self) -> bool:
+        """Whether it still records: from its making until its end, in the process that records."""
+        return self._open
+
+    @property
     def balances(self) -> bool:
         """Whether a method was named."""
         return self._plan.method is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ class WatchCallback(_transformers.TrainerCallback):  # type: ignore[misc,name-de
         Raises:
             CapabilityError: if the trainer would clip before a method balances.
         """
+        self._forget()  # of a training that ended by an exception, which tells its callbacks nothing
         self.watch = self._begin(model)
         self._epochs = 0
         if self.watch.balances and args.max_grad_norm:
@@ -54,7 +56,7 @@ class WatchCallback(_transformers.TrainerCallback):  # type: ignore[misc,name-de
                 f"max_grad_norm=0 and give WatchCallback(..., clip={args.max_grad_norm:g})"
             )
         self.watch.planned(max(0, int(state.max_steps)), max(0, int(args.num_train_epochs)))
-        self._hook = model.register_forward_hook(self._hear, with_kwargs=True)
+        self._hook = model.register_forward_hook(_Ear(self), with_kwargs=True)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Record the epoch before, whose evaluation comes after its end."""
@@ -87,13 +89,25 @@ class WatchCallback(_transformers.TrainerCallback):  # type: ignore[misc,name-de
 
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Close."""
-        if self._hook is not None:
-            self._hook.remove()
+        self._forget()
         if self.watch is not None:
             self.watch.end_epoch()
             self.watch.close()
 
-    def _hear(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+    def _forget(self) -> None:
+        """Take the hook away, and what it heard."""
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = self._loss = self._target = None
+
+    def hear(self, model: nn.Module, kwargs: Mapping[str, Any], output: Any) -> None:
+        """The model was called.
+
+        Raises:
+            CapabilityError: if it returned no loss while it is watched.
+        """
+        if self.watch is None or not self.watch.is_open:
+            return
         self._target = kwargs.get(self._label)
         found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
         if torch.is_grad_enabled() and not isinstance(found, Tensor):
@@ -102,3 +116,17 @@ class WatchCallback(_transformers.TrainerCallback):  # type: ignore[misc,name-de
                 f"model(..., {self._label or 'labels'}=...)"
             )
         self._loss = found.detach() if isinstance(found, Tensor) else None
+
+
+class _Ear:
+    """A forward hook that keeps its callback alive by nothing, and copies to a deaf one."""
+
+    def __init__(self, callback: WatchCallback | None) -> None:
+        self._callback = weakref.ref(callback) if callback is not None else None
+
+    def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+        if self._callback is not None and (callback := self._callback()) is not None:
+            callback.hear(model, kwargs, output)
+
+    def __reduce__(self) -> tuple[type[_Ear], tuple[None]]:
+        return _Ear, (None,)

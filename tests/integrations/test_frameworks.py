@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,30 @@ def test_the_trainer_s_evaluation_is_counted_and_its_clipping_refused(
     with pytest.raises(CapabilityError, match=r"set max_grad_norm=0 and give WatchCallback\(..., clip=1\)"):
         again.train()
     assert Catalogue(runs_root).runs()[0].state == "stopped"
+
+
+def test_a_training_that_raised_leaves_the_model_usable(transformers: Any, runs_root: Path, tmp_path: Path) -> None:
+    from cggm_core.integrations.transformers import WatchCallback
+
+    class Breaks(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, **others: Any) -> None:
+            raise ValueError("a broken step")
+
+    fit = hugging(transformers, tmp_path, max_steps=4)
+    callback = WatchCallback(lambda model: begin(model.net, runs_root, task="classification"))
+    fit.add_callback(callback)
+    fit.add_callback(Breaks())
+    with pytest.raises(ValueError, match="a broken step"):
+        fit.train()
+    copy.deepcopy(fit.model)
+    fit.remove_callback(Breaks)
+    fit.train()
+    assert not fit.model._forward_hooks
+    assert callback.watch is not None
+    assert (info(callback.watch).state, info(callback.watch).step) == ("finished", 3)
+    watch = callback.watch
+    callback.on_train_begin(fit.args, fit.state, fit.control, fit.model)
+    assert callback.watch is not watch
+    callback.watch.end("stopped", "the program went on")
+    fit.model.forward = lambda audio, text: fit.model.net(audio, text)
+    assert fit.model(*next(iter(DataLoader(sound_and_text(), batch_size=4)))[:2]).requires_grad
