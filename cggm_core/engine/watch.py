@@ -72,7 +72,8 @@ def watch(
         fuse: module of your model, or a method of one, from features by modality (as found by the rule) to the head's
             input; unlocks gradient snapshots for the gradient map, and methods that ask for predictions with
             modalities absent (OGM-GE).
-        outputs: classes or numbers predicted; read off the head where there is one.
+        outputs: classes or numbers predicted; read off the head where there is one, and for regression without a head
+            off the first target.
         steps: planned in all, for the progress bar; 0 is unknown.
         epochs: planned in all; 0 is unknown.
         seed: yours, which the classifiers take too. Runs that tell it and differ in nothing else are averaged.
@@ -95,12 +96,13 @@ def watch(
     model = WatchedModel(encoders, head, fuse)
     optimisers = (optimiser,) if isinstance(optimiser, torch.optim.Optimizer) else tuple(optimiser)
     left_out = _unread(task, head, outputs) if method is None else ""
-    settled = None if left_out else _task(task, head, outputs)
+    numbers = method is None and task == "regression" and head is None and not outputs
+    settled = None if left_out or numbers else _task(task, head, outputs)
     offered = {"encoder_gradients", *(("unimodal_scores",) if settled else ())}
     if settled and model.has_head:
         offered |= {"head_gradients", *(("subset_forward",) if model.has_fusion else ())}
     granted = frozenset(offered)
-    name = settled.spec.name if settled else ""
+    name = settled.spec.name if settled else "regression" if numbers else ""
     card, preset, balancer = balancing(method, preset, knobs or {}, name, len(model.modalities), granted)
     if card is not None and "subset_forward" in card.requires and missing:
         raise CapabilityError(f"{card.title} asks for predictions without a modality; it needs batches that have all")
@@ -124,7 +126,7 @@ def watch(
     training = Training(seed=seed or 0, classifier_lr=classifier_lr)
     plan = Plan(
         model, settled, card, balancer, granted, training, accumulate, missing, optimisers, scaler, steps, epochs,
-        (left_out,) if left_out else (),
+        (left_out,) if left_out else (), numbers,
     )  # fmt: skip
     if rank > 0:
         return Watch(plan, None, None, None, ())
@@ -144,7 +146,7 @@ def watch(
 
 def _unread(task: str | Task | None, head: nn.Linear | nn.Conv2d | None, outputs: int) -> str:
     """Why a task that was named cannot be read, for the run to say; "" where it can."""
-    if task not in TASKS or head is not None:
+    if task not in TASKS or head is not None or task == "regression":
         return ""
     if task == "segmentation":
         return "task='segmentation' is left out: it needs head=, the 1x1 convolution that gives a class for each pixel"

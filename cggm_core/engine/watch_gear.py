@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,9 +26,11 @@ from cggm_core.engine.watch_step import Part, WatchedStep, joined, read, settled
 from cggm_core.errors import CapabilityError
 from cggm_core.measures.gradients import measure_dtype
 from cggm_core.names import MetricKey
+from cggm_core.protocols.data import TaskSpec
 from cggm_core.protocols.method import BalanceMethod
 from cggm_core.protocols.step import Phase
 from cggm_core.protocols.task import Tally, Task
+from cggm_core.protocols.tasks import make_task
 from cggm_core.store import RunWriter
 
 
@@ -49,6 +51,19 @@ class Plan:
     steps: int
     epochs: int
     notes: tuple[str, ...] = ()  # what was told and is left out, for the run to say
+    numbers: bool = False  # regression whose count of numbers the first target tells
+
+    def settled(self, target: Tensor | None) -> Plan:
+        """The plan once the first target is seen: a task it tells the width of, or none where there is no target."""
+        if self.numbers and self.task is None and isinstance(target, Tensor):
+            width = target[:1].numel() if target.dim() > 1 else 1
+            offered = self.granted | {"unimodal_scores"}
+            return replace(self, task=make_task(TaskSpec("regression", width)), granted=offered)
+        if target is None and self.method is None and (self.task is not None or self.numbers):
+            name = self.task.spec.name if self.task is not None else "regression"
+            left_out = f"task={name!r} is left out: the first step gave no target, which watch.step(loss, target) takes"
+            return replace(self, task=None, notes=(*self.notes, left_out))
+        return self
 
 
 class Gear:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -221,10 +220,8 @@ class Watch:
     def _part(self, loss: Tensor | float, target: Tensor | None, *, open_loss: bool) -> Part:
         heard = self._ears.take() if self._ears is not None else Heard()
         first = self._gear is None
-        if first and target is None and self._plan.task is not None and self._plan.method is None:
-            left_out = f"task={self._plan.task.spec.name!r} is left out: the first step gave no target, which"
-            note = f"{left_out} watch.step(loss, target) takes; scores are not known without it"
-            self._plan = replace(self._plan, task=None, notes=(*self._plan.notes, note))
+        if first:
+            self._plan = self._plan.settled(target)
         plan = self._plan
         heard = heard if open_loss else heard.detached()
         needs_head = plan.task is not None and plan.model.has_head

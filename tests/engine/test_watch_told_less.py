@@ -11,7 +11,7 @@ from torch import nn
 
 import cggm_core
 from cggm_core.errors import CapabilityError, DataError
-from tests.support.watching import batches, built, encoders, info, loop, notes, series
+from tests.support.watching import TwoTowers, batches, built, encoders, info, loop, notes, series
 
 
 def adam(net: nn.Module) -> torch.optim.Optimizer:
@@ -50,6 +50,14 @@ def test_a_task_that_lacks_what_it_needs_is_left_out_and_said(
     assert info(watch).state == "finished"
     assert len(series(watch, "gradient_norm", "text")) == 3
     assert sum(said in note for note in notes(watch.folder)) == 1
+
+
+def test_how_many_numbers_are_predicted_the_first_target_tells(runs_root: Path) -> None:
+    net = built(lambda: TwoTowers(1))
+    with cggm_core.watch(encoders(net), task="regression", runs=runs_root) as watch:
+        loop(net, adam(net), watch, 3, "regression")
+    assert len(series(watch, "unimodal_score", "text")) == 3
+    assert not any("left out" in note for note in notes(watch.folder))
 
 
 @pytest.mark.parametrize("where", ["validate", "end_epoch", "step"])
