@@ -76,6 +76,12 @@ class Gradients:
         places = np.unique(np.linspace(0, len(steps) - 1, kept).round().astype(np.int64))
         return self.part(np.isin(self.step, steps[places]))
 
+    def paired_steps(self) -> tuple[IntArray, IntArray]:
+        """Steps of the batches of one modality that have both kinds, and first steps of their snapshots, `[n]` each."""
+        cheap, true = (self.kind == kind for kind in ("classifier", "unimodal"))
+        steps, at, _ = np.intersect1d(self.step[cheap], self.step[true], return_indices=True)
+        return steps, self.start[cheap][at]
+
     def pairs(self, modality: str) -> tuple[FloatArray, FloatArray, IntArray, IntArray]:
         """Classifier and unimodal gradients of one modality, row by row of the same batch.
 

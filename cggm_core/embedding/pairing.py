@@ -46,13 +46,16 @@ class Measure:
     p: float
 
 
+_NO_MEASURE = Measure(*[float("nan")] * 7)
+
+
 @dataclass(frozen=True)
 class Pairing:
     """How well one modality's classifier gradients stand for its unimodal ones.
 
     Attributes:
         first, last: steps of the first and last batch; -1 while there is none.
-        pairs: batches compared.
+        pairs: batches compared; where they are too few to be compared, those there are.
         cosine: mean cosine of partners, -1 to 1.
         centred: the same after each kind's mean over the snapshot is taken away: 0 when only the mean direction is
             shared.
@@ -73,24 +76,45 @@ class Pairing:
 
 
 def pairing(gradients: Gradients, modality: str, *, seed: int = 0) -> Pairing:
-    """All four numbers of one modality over the batches given, at most 256, evenly taken.
+    """All four numbers of one modality over the batches given, at most 256, in whole snapshots evenly taken.
 
-    Snapshots of fewer than four batches are judged together, since shuffling inside them would change nothing.
+    Snapshots of fewer than four batches are left out: shuffling inside them changes next to nothing, and shuffling
+    across them would take the drift between snapshots for pairing. Where no other is left the numbers are NaN.
     """
-    cheap, true, steps, start = gradients.thinned(MOST_PAIRS * max(1, len(gradients) // max(1, len(
-        np.unique(gradients.step))))).pairs(modality)  # fmt: skip
+    own = gradients.part(gradients.modality == modality)
+    steps, start = own.paired_steps()
     blocks = blocks_of(start)
-    numbers = measured(cheap, true, blocks, seed=seed)
+    if blocks:
+        kept = np.concatenate(blocks)
+        own, steps = own.part(np.isin(own.step, steps[kept])), steps[kept]
+        cheap, true, _, start = own.pairs(modality)
+        numbers = measured(cheap, true, blocks_of(start), seed=seed)
+    else:
+        numbers = dict.fromkeys(NAMES, _NO_MEASURE)
     ends = (int(steps[0]), int(steps[-1])) if len(steps) else (-1, -1)
     return Pairing(modality, *ends, len(steps), *(numbers[name] for name in NAMES))
 
 
-def blocks_of(start: IntArray) -> list[IntArray]:
-    """Rows by snapshot; one block of all rows where a snapshot has fewer than four."""
-    found = [np.flatnonzero(start == first) for first in np.unique(start)]
-    if any(len(rows) < FEWEST for rows in found):
-        return [np.arange(len(start))]
-    return found
+def blocks_of(start: IntArray, most: int = MOST_PAIRS) -> list[IntArray]:
+    """Rows by snapshot, of snapshots with four rows or more; at most `most` rows (itself four or more) in all.
+
+    Whole snapshots are left out first, evenly, and only what is too large for its share loses rows, evenly too: every
+    block keeps four rows, so that its shuffles are a null.
+    """
+    found = [rows for first in np.unique(start) if len(rows := np.flatnonzero(start == first)) >= FEWEST]
+    total = sum(map(len, found))
+    if total <= most:
+        return found
+    count = max(1, most * len(found) // total)
+    return [_even(found[place], most // count) for place in _even(np.arange(len(found)), count)]
+
+
+def _even(rows: IntArray, most: int) -> IntArray:
+    """At most so many, evenly spaced."""
+    if len(rows) <= most:
+        return rows
+    made: IntArray = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+    return made
 
 
 def measured(
@@ -101,13 +125,10 @@ def measured(
     Args:
         cheap: unit vectors of the classifier, `[n, d]`.
         true: those of the modality alone, `[n, d]`, row by row of the same batches.
-        blocks: rows of each snapshot; together they are all rows once.
+        blocks: rows of each snapshot, four at least.
         seed: of shuffles and resamples.
         rounds: shuffles, and resamples.
     """
-    nothing = Measure(*[float("nan")] * 7)
-    if min((len(rows) for rows in blocks), default=0) < FEWEST:
-        return dict.fromkeys(NAMES, nothing)
     rng = np.random.default_rng(seed)
     shuffles = [_shuffles(len(rows), rounds, rng) for rows in blocks]
     made = {}
@@ -172,7 +193,7 @@ def _cka(grams: list[tuple[FloatArray, FloatArray]], shuffles: list[IntArray]) -
             crossed = sum(_hsic(k, other[np.ix_(o, o)]) for (k, other), o in zip(grams, orders, strict=True))
             null.append(crossed / own)
     if not null or not np.isfinite(value):
-        return Measure(*[float("nan")] * 7)
+        return _NO_MEASURE
     return _measure(value, _jackknife(grams, value), np.asarray(null))
 
 
