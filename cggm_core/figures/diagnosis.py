@@ -79,9 +79,10 @@ def coefficient_health(record: Record) -> FigureSpec:
             lines.append(_line(m, x, share, record.modalities))
     empty = "This run records no balancing coefficient."
     panels = (
-        Panel("negative", "Share below 0", tuple(reversed_), "gradient reversed", empty=empty),
+        Panel("negative", "Share below 0", tuple(reversed_), "gradient reversed",
+              y_range=_of_shares(reversed_), empty=empty),
         Panel("exploded", f"Share above {limit.EXPLODED:g}", tuple(exploded), "gradient enlarged beyond measure",
-              empty=empty),
+              y_range=_of_shares(exploded), empty=empty),
     )  # fmt: skip
     return FigureSpec(
         "coefficient_health", "Health of the coefficient",
@@ -123,6 +124,12 @@ def _curve(curve: RobustnessCurve, names: Sequence[str]) -> list[Line]:
 
 def _line(name: str, x: FloatArray, y: FloatArray, names: Sequence[str]) -> Line:
     return Line(name, x, y, colour=theme.modality_colour(name, names), dash=theme.modality_dash(name, names))
+
+
+def _of_shares(lines: Sequence[Line]) -> tuple[float, float]:
+    """Range from 0, with room for a line on it, to the largest share; a tenth at least: lines at 0 have no scale."""
+    largest = max([0.1, *(float(line.y.max()) for line in lines if len(line.y))])
+    return -0.05 * largest, 1.05 * largest
 
 
 def _shares(step: FloatArray, hit: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -66,7 +66,7 @@ def _chosen(own: Setting, key: str, *, soft: bool) -> Setting:
                                    help="Steps over which scores are smoothed.")  # fmt: skip
             return Setting("stable", float(rho), int(span), soft=soft)
         half_life = st.select_slider(
-            "Smoothing of the scores, half-life in steps", HALF_LIVES, 0, key=f"{key}.half_life", width=260,
+            "Smoothing of the scores, half-life in steps", HALF_LIVES, 0, key=f"{key}.half_life", width=310,
             format_func=lambda steps: "none" if steps == 0 else str(steps),
         )  # fmt: skip
         default = replay.RELEASED_EPSILON if variant == "released" else 0.0

@@ -53,6 +53,9 @@ def test_shares_of_samples_and_of_unhealthy_steps() -> None:
     negative, exploded = lines(spec)["audio"], lines(spec, 1)["audio"]
     assert (negative[0], negative[-1], exploded[0], exploded[-1]) == (1, 0, 0, 1)
     assert np.mean(negative) == pytest.approx(0.5)
+    sound = replace(record(), series={key: np.ones(len(v)) for key, v in record().series.items()})
+    views = [panel.y_range for panel in diagnosis.coefficient_health(sound).panels]
+    assert views == [pytest.approx((-0.005, 0.105))] * 2
 
 
 @pytest.mark.parametrize("kind", diagnosis.KINDS)
