@@ -64,6 +64,9 @@ def cached(shown: str, kind: str, key: str, make: Callable[[Path], None]) -> Pat
         raise _unwritable(shown, final.parent, error) from error
     try:
         make(part)
+        for path in part.iterdir():  # a rename may reach the disk before what it renames
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         try:
             part.rename(final)
         except OSError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,16 +127,48 @@ def prepared(
         key = key_of(files, [FORMAT, options])
     except OSError as error:
         raise DataError(f"{shown}: {error.filename!r} cannot be read ({error.strerror})") from error
-    folder = cached(shown, "slices", key, lambda place: _write(place, plan(), blocks()))
+    for _ in range(2):
+        folder = cached(shown, "slices", key, lambda place: _write(place, *_read(shown, plan, blocks)))
+        try:
+            return _opened(folder)
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            # A disk that filled up or lost power left it so; the user's files are whole, so it is made again.
+            shutil.rmtree(folder, ignore_errors=True)
+    raise DataError(f"{shown}: the prepared slices in {str(folder)!r} are damaged, twice; look at that disk")
+
+
+def _read(
+    shown: str, plan: Callable[[], Plan], blocks: Callable[[], Iterable[Block]]
+) -> tuple[Plan, Iterator[Block]]:  # fmt: skip
+    """Plan and blocks, whose errors of reading are the user's files' and not the cache's."""
+
+    def unreadable(error: OSError) -> DataError:
+        return DataError(
+            f"{shown}: {error.filename or 'a file'} cannot be read ({error.strerror or error}); look at it"
+        )
+
+    def one_by_one() -> Iterator[Block]:
+        try:
+            yield from blocks()
+        except OSError as error:
+            raise unreadable(error) from error
+
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        held = {m: np.load(folder / f"image{i}.npy", mmap_mode="r") for i, m in enumerate(index["contrasts"])}
-        labels, patient, moments = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _TABLES)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{shown}: the prepared slices in {str(folder)!r} are damaged; delete that folder") from error
-    return SliceSet(
-        held, labels, np.array(patient), np.array(moments), tuple(index["patients"]), index["classes"], index["digest"]
-    )
+        return plan(), one_by_one()
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def _opened(folder: Path) -> SliceSet:
+    """What `_write` left; any of the errors of reading where it is damaged."""
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    held = {m: np.load(folder / f"image{i}.npy", mmap_mode="r") for i, m in enumerate(index["contrasts"])}
+    labels, patient, moments = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _TABLES)
+    shapes = {labels.shape, *(raw.shape for raw in held.values())}
+    if len(shapes) > 1 or not len(labels) == len(patient) == len(moments) or moments.shape[1:] != (len(held), 2):
+        raise ValueError("tables do not fit together")
+    names, classes = tuple(map(str, index["patients"])), int(index["classes"])
+    return SliceSet(held, labels, np.array(patient), np.array(moments), names, classes, str(index["digest"]))
 
 
 def slice_bundle(name: str, task: TaskSpec, held: SliceSet, codes: Array) -> DataBundle:

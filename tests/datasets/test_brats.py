@@ -340,6 +340,38 @@ def test_a_volume_that_no_memory_holds_is_refused_from_its_header(brats: Path, m
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.npy", b""),
+        ("image0.npy", b"\x93NUMPY"),
+        ("index.json", b"[]"),
+        ("index.json", b""),
+        ("patient.npy", None),
+    ],
+)
+def test_a_damaged_cache_is_made_again(brats: Path, cache: Path, name: str, content: bytes | None) -> None:
+    before = open_path(brats, {}).fingerprint
+    (path,) = cache.rglob(name)
+    if content is None:
+        np.save(path, np.zeros(3, np.int64))
+    else:
+        path.write_bytes(content)
+    again = open_path(brats, {})
+    assert again.fingerprint == before
+    assert len(again.splits["train"].inputs["t1"][torch.arange(2)]) == 2
+
+
+def test_a_source_that_cannot_be_read_is_not_blamed_on_the_cache(brats: Path, monkeypatch) -> None:
+    def broken(self: object) -> object:
+        raise OSError(errno.EIO, "Input/output error", "scan.nii")
+        yield
+
+    monkeypatch.setattr("cggm_core.datasets._volumes.Volumes.blocks", broken)
+    with pytest.raises(DataError, match=r"BraTS2021: scan.nii cannot be read \(Input/output error\)"):
+        open_path(brats, {})
+
+
 def test_a_full_disk_leaves_nothing_half_made(brats: Path, cache: Path, monkeypatch) -> None:
     written = []
 
