@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import sqlite3
 import stat
 import zipfile
@@ -18,7 +17,7 @@ import pytest
 
 from cggm_core.errors import CggmError, RunNotFoundError, SchemaTooNewError, StoreError
 from cggm_core.names import MetricKey
-from cggm_core.store import create_run, open_reader, open_writer, pack, run_folder, unpack, update_marks
+from cggm_core.store import create_run, open_reader, open_writer, own_identity, pack, run_folder, unpack, update_marks
 from cggm_core.store.bundle import without_folders
 
 LOSS, SCORE = MetricKey("loss"), MetricKey("unimodal_score", "audio")
@@ -120,7 +119,8 @@ def test_no_folder_host_or_process_leaves_the_machine(tmp_path: Path, end: str |
     with zipfile.ZipFile(tmp_path / "1.zip") as archive:
         archive.extractall(tmp_path / "out")
     everything = b"".join(listing(tmp_path / "out").values())
-    for secret in (b"somebody", b"/root/x", os.uname().nodename.encode(), str(tmp_path).encode()):
+    # A host may be called "vm", and two letters occur in any number: the identity is looked for as it is written.
+    for secret in (b"somebody", b"/root/x", b'"host"', own_identity().boot.encode(), str(tmp_path).encode()):
         assert secret not in everything
     assert b"mosi.npz" in everything
 
