@@ -135,10 +135,11 @@ def series_now(watch: Any, modality: str) -> float:
     return float(step.scaled[modality])
 
 
-def test_a_watch_without_the_optimiser_says_what_is_missing(runs_root: Any) -> None:
+def test_a_watch_whose_optimiser_lacks_an_encoder_says_what_is_missing(runs_root: Any) -> None:
     net = built()
     watch = cggm_core.watch(
-        encoders(net), head=net.head, task="classification", method="cggm", preset="stable", runs=runs_root
-    )
+        encoders(net), head=net.head, task="classification", method="cggm", preset="stable", runs=runs_root,
+        optimiser=torch.optim.SGD(net.head.parameters(), lr=0.1),
+    )  # fmt: skip
     with pytest.raises(CapabilityError, match="in no optimiser the watch was given: add optimiser="):
         loop(net, torch.optim.SGD(net.parameters(), lr=0.1), watch, 2)
