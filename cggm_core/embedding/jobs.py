@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from cggm_core.embedding.gradients import FloatArray
@@ -32,6 +32,8 @@ from cggm_core.store.files import atomic_write
 
 FOLDER = ".maps"
 KEPT = 200
+_ABANDONED = 86_400.0  # seconds after which a request is nobody's any more: a map takes minutes
+_WORKER = "cggm_core.embedding.worker"
 _FORM = 1  # raised when the same request would give another map
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -78,7 +80,7 @@ def start(root: Path, vectors: NDArray[np.float32], method: Method, *, seed: int
         atomic_write(folder / f"{key}.in", file.getvalue())
         (folder / f"{key}.told").unlink(missing_ok=True)
         child = subprocess.Popen(
-            [sys.executable, "-m", "cggm_core.embedding.worker", str(folder), key],
+            [sys.executable, "-m", _WORKER, str(folder), key],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, env=_environment(folder), cwd=folder,
         )  # fmt: skip
@@ -139,13 +141,22 @@ def cancel(root: Path, key: str) -> None:
     told = _told(folder, key) or {}
     who = Identity.from_json(json.dumps(told.get("who")))
     if who is not None and is_alive(who):
-        with contextlib.suppress(OSError):
-            os.kill(who.pid, signal.SIGTERM)
+        asked = _end_maker(who, key)
         deadline = time.monotonic() + 5
-        while is_alive(who) and time.monotonic() < deadline:
+        while asked and is_alive(who) and time.monotonic() < deadline:
             time.sleep(0.01)
     for end in ("told", "in"):
         (folder / f"{key}.{end}").unlink(missing_ok=True)
+
+
+def _end_maker(who: Identity, key: str) -> bool:
+    """Ask the process to end if it makes that map; a file in a runs folder may name any process."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(who.pid)  # knows its start, and signals no later process of the same number
+        if is_alive(who) and process.cmdline()[1:3] == ["-m", _WORKER] and process.cmdline()[-1] == key:
+            process.terminate()
+            return True
+    return False
 
 
 def tell(folder: Path, key: str, stage: str, done: float, who: Identity | None, error: str = "") -> None:
@@ -179,8 +190,11 @@ def _folder(root: Path) -> Path:
 
 
 def _prune(folder: Path) -> None:
-    """Remove the oldest maps beyond the newest `KEPT`; only files of the form we write."""
+    """Remove the oldest maps beyond the newest `KEPT`, and old requests; only files of the form we write."""
     with contextlib.suppress(OSError):
+        for path in folder.glob("*.in"):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink(missing_ok=True)
         maps = sorted(folder.glob("*.map"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in maps[KEPT:]:
             if len(path.stem) == 32 and all(c in "0123456789abcdef" for c in path.stem):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from cggm_core.embedding import jobs
 from cggm_core.errors import StoreError
+from cggm_core.store import identity_of
 
 VECTORS = np.random.default_rng(0).normal(size=(60, 70)).astype(np.float32)
 
@@ -64,6 +68,27 @@ def test_a_map_can_be_cancelled(tmp_path: Path) -> None:
     jobs.cancel(tmp_path, key)
     assert jobs.look(tmp_path, key).state == "absent"
     assert list((tmp_path / ".maps").glob(f"{key}.*")) == []
+
+
+def test_a_process_that_makes_no_map_is_never_ended(tmp_path: Path) -> None:
+    folder = tmp_path / ".maps"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        jobs.tell(folder, "abc", "t-SNE", 0.5, identity_of(stranger.pid))
+        jobs.cancel(tmp_path, "abc")
+        assert stranger.poll() is None
+        stranger.kill()
+    assert list(folder.iterdir()) == []
+
+
+def test_old_requests_are_swept(tmp_path: Path) -> None:
+    folder = tmp_path / ".maps"
+    folder.mkdir()
+    for name, age in (("old.in", 90_000), ("new.in", 60)):
+        (folder / name).write_bytes(b"")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    until(tmp_path, jobs.start(tmp_path, VECTORS, "pca"), "ready")
+    assert {path.name for path in folder.glob("???.in")} == {"new.in"}
 
 
 def test_a_failure_is_told_in_a_sentence_and_may_be_tried_again(tmp_path: Path) -> None:
