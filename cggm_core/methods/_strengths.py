@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from cggm_core.cards import Value
+from cggm_core.measures.ratios import damping, strength_ratios
 from cggm_core.protocols.step import Step
 
 
@@ -18,3 +22,19 @@ def strengths(step: Step) -> Tensor:
     with torch.no_grad():
         alone = (step.forward([m], evaluating=True) for m in step.modalities)
         return torch.stack([step.task.agreement(logits, step.batch.target).mean() for logits in alone])
+
+
+def damped(step: Step, knobs: Mapping[str, Value]) -> Tensor | None:
+    """OGM's coefficients of this step, `[m]` in (0, 1], their ratios reported; None outside its epochs.
+
+    Args:
+        step: its loss is there.
+        knobs: `alpha`, and `start` and `end`, the first and the last epoch in which it acts.
+
+    Reference: Peng et al., CVPR 2022, Eq. 7-9.
+    """
+    if not int(knobs["start"]) <= step.epoch <= int(knobs["end"]):
+        return None
+    ratios = strength_ratios(strengths(step))
+    step.report("strength_ratio", dict(zip(step.modalities, ratios, strict=True)))
+    return damping(ratios, float(knobs["alpha"]))

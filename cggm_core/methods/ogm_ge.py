@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from cggm_core.cards import MethodCard, Param
-from cggm_core.measures.ratios import damping, strength_ratios
-from cggm_core.methods._strengths import strengths
+from cggm_core.methods._strengths import damped
 from cggm_core.protocols.method import BalanceMethod
 from cggm_core.protocols.step import Step
 
@@ -41,11 +40,7 @@ class OgmGe(BalanceMethod):
 
     def on_loss(self, step: Step) -> None:
         """Ratios, while predictions are there."""
-        self._coefficients: Tensor | None = None
-        if int(self.knobs["start"]) <= step.epoch <= int(self.knobs["end"]):
-            ratios = strength_ratios(strengths(step))
-            self._coefficients = damping(ratios, float(self.knobs["alpha"]))
-            step.report("strength_ratio", dict(zip(step.modalities, ratios, strict=True)))
+        self._coefficients = damped(step, self.knobs)
 
     def on_gradients(self, step: Step) -> None:
         """Slow down who is ahead, then shake everyone; in the order of names, so that no other order matters."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from cggm_core import catalog
 from cggm_core.cards import ModelCard, Param
-from cggm_core.errors import CapabilityError, ConfigError
+from cggm_core.errors import CapabilityError
 from cggm_core.models._attention import FeedForward, mean_of_real, real_tokens
 from cggm_core.models._by_modality import ByModality
 from cggm_core.models._classifier import TransformerClassifier
 from cggm_core.models._encoders import make_encoder
+from cggm_core.models._own_encoders import OwnEncoders, check_heads
 from cggm_core.protocols.data import DataBundle, ModalitySpec
 from cggm_core.protocols.model import ModelBuilder, MultimodalModel
 
@@ -38,7 +39,7 @@ CARD = ModelCard(
 )  # fmt: skip
 
 
-class LateFusion(MultimodalModel):
+class LateFusion(OwnEncoders):
     """Encoders by modality; their mean-pooled tokens joined, projected and refined; a linear head.
 
     Pooling by the mean, and not by a token of the first modality as in the released code, gives no modality a
@@ -70,26 +71,12 @@ class LateFusion(MultimodalModel):
         """Last layer, fused features `[batch, width]` to logits `[batch, outputs]`."""
         return self._head
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs `[batch, *shape]` to features `[batch, tokens, width]`, by modality."""
-        return {m: self._encoders[m](inputs[m]) for m in self.modalities}
-
     def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
         """Features by modality to the head's input `[batch, width]`."""
         real = {m: real_tokens(features[m]) if self._padded[m] else None for m in self.modalities}
         joined = torch.cat([mean_of_real(features[m], real[m]) for m in self.modalities], -1)
         fused: Tensor = self._refine(self._join(joined))
         return fused
-
-    def parameters_of(self, modality: str) -> Iterable[nn.Parameter]:
-        """Parameters of the modality's encoder, input projection included."""
-        found: Iterable[nn.Parameter] = self._encoders[modality].parameters()
-        return found
-
-    def projection_of(self, modality: str) -> Iterable[nn.Parameter]:
-        """Parameters of the encoder's first layer, which takes the input to tokens (images: to a map)."""
-        found: Iterable[nn.Parameter] = self._encoders[modality].get_submodule("projection").parameters()
-        return found
 
     def build_classifiers(self) -> nn.ModuleDict:
         """One fresh transformer classifier a modality, head of the fusion head's shape."""
@@ -105,9 +92,7 @@ class LateFusionBuilder(ModelBuilder):
         self, *, width: int = 64, layers: int = 2, heads: int = 4, classifier_layers: int = 1,
         dropout: float = 0.0,
     ) -> None:  # fmt: skip
-        if width % heads:
-            fitting = ", ".join(str(h) for h in range(1, min(width, 64) + 1) if width % h == 0)
-            raise ConfigError(f"heads is {heads}, but must divide width {width}: take one of {fitting}")
+        check_heads(heads, width)
         self.width, self.layers, self.heads = width, layers, heads
         self.classifier_layers, self.dropout = classifier_layers, dropout
 

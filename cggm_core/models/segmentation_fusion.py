@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cggm_core.cards import ModelCard, Param
 from cggm_core.errors import CapabilityError
 from cggm_core.models._by_modality import ByModality
+from cggm_core.models._own_encoders import OwnEncoders
 from cggm_core.models._pyramid import SIZES, ConvNorm, PyramidEncoder, Size, enlarged
 from cggm_core.protocols.data import DataBundle, ModalitySpec
 from cggm_core.protocols.model import ModelBuilder, MultimodalModel, UnimodalClassifier
@@ -59,7 +60,7 @@ class MapClassifier(UnimodalClassifier):
         return enlarged(self.decode(features), self._shape)
 
 
-class SegmentationFusion(MultimodalModel):
+class SegmentationFusion(OwnEncoders):
     """Encoders by modality; their maps joined and refined by convolutions; a 1x1 convolution at full resolution.
 
     Maps are brought to the images' size before the head and not its logits after it, so that the head's output
@@ -96,23 +97,9 @@ class SegmentationFusion(MultimodalModel):
         """Last layer, fused maps `[batch, width, height, width_px]` to logits of the same height and width."""
         return self._head
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Images `[batch, channels, height, width_px]` to maps `[batch, width, h, w]` of half the side or less."""
-        return {m: self._encoders[m](inputs[m]) for m in self.modalities}
-
     def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
         """Maps by modality to the head's input `[batch, width, height, width_px]`."""
         return enlarged(self._join(torch.cat([features[m] for m in self.modalities], 1)), self._shape)
-
-    def parameters_of(self, modality: str) -> Iterable[nn.Parameter]:
-        """Parameters of the modality's encoder, input projection included."""
-        found: Iterable[nn.Parameter] = self._encoders[modality].parameters()
-        return found
-
-    def projection_of(self, modality: str) -> Iterable[nn.Parameter]:
-        """Parameters of the encoder's first convolution, which takes the image to maps."""
-        found: Iterable[nn.Parameter] = self._encoders[modality].get_submodule("projection").parameters()
-        return found
 
     def build_classifiers(self) -> nn.ModuleDict:
         """One fresh light decoder a modality, head of the fusion head's shape."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from cggm_core.cards import ModelCard, Param
-from cggm_core.errors import CapabilityError, ConfigError
+from cggm_core.errors import CapabilityError
 from cggm_core.models._attention import FeedForward, PredictionToken, TransformerLayers, keys_of, real_tokens
 from cggm_core.models._by_modality import ByModality
 from cggm_core.models._classifier import TransformerClassifier
 from cggm_core.models._encoders import TokenEncoder
+from cggm_core.models._own_encoders import OwnEncoders, check_heads
 from cggm_core.protocols.data import DataBundle, ModalitySpec
 from cggm_core.protocols.model import ModelBuilder, MultimodalModel
 
@@ -38,7 +39,7 @@ CARD = ModelCard(
 )  # fmt: skip
 
 
-class TransformerFusion(MultimodalModel):
+class TransformerFusion(OwnEncoders):
     """Encoders by modality; a transformer over their joined tokens; a token that reads them; a residual head.
 
     Reference: Guo et al., NeurIPS 2024, section 4.2; widths and depths of the authors' code (encoders of 5 layers,
@@ -76,10 +77,6 @@ class TransformerFusion(MultimodalModel):
         """Last layer, fused features `[batch, width]` to logits `[batch, outputs]`."""
         return self._head
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs `[batch, *shape]` to features `[batch, tokens, width]`, by modality."""
-        return {m: self._encoders[m](inputs[m]) for m in self.modalities}
-
     def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
         """Features by modality to the head's input `[batch, width]`."""
         joined = torch.cat([features[m] for m in self.modalities], 1)
@@ -87,16 +84,6 @@ class TransformerFusion(MultimodalModel):
         joined = self._layers(joined, None if real is None else keys_of(real))
         fused: Tensor = self._block(self._forward(self._token(self._norm(joined), real)))
         return fused
-
-    def parameters_of(self, modality: str) -> Iterable[nn.Parameter]:
-        """Parameters of the modality's encoder, input projection included."""
-        found: Iterable[nn.Parameter] = self._encoders[modality].parameters()
-        return found
-
-    def projection_of(self, modality: str) -> Iterable[nn.Parameter]:
-        """Parameters of the encoder's first layer, which takes the input to tokens."""
-        found: Iterable[nn.Parameter] = self._encoders[modality].get_submodule("projection").parameters()
-        return found
 
     def build_classifiers(self) -> nn.ModuleDict:
         """One fresh transformer classifier a modality, head of the fusion head's shape."""
@@ -112,9 +99,7 @@ class TransformerFusionBuilder(ModelBuilder):
         self, *, width: int = 40, layers: int = 5, fusion_layers: int = 3, heads: int = 5, classifier_layers: int = 2,
         dropout: float = 0.0,
     ) -> None:  # fmt: skip
-        if width % heads:
-            fitting = ", ".join(str(h) for h in range(1, min(width, 64) + 1) if width % h == 0)
-            raise ConfigError(f"heads is {heads}, but must divide width {width}: take one of {fitting}")
+        check_heads(heads, width)
         self.width, self.layers, self.fusion_layers, self.heads = width, layers, fusion_layers, heads
         self.classifier_layers, self.dropout = classifier_layers, dropout
 
