@@ -39,8 +39,10 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+# Ended with its module: while it lives, an asyncio loop runs in this thread, and no other test could start one.
+@pytest.fixture(scope="module")
 def driver(chromium: str) -> Iterator[Any]:
+    """A Chromium driven by Playwright."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=FLAGS)

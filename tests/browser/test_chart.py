@@ -11,16 +11,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import pytest
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,24 +92,21 @@ class Watched:
 
 
 @pytest.fixture
-def watched(server: str, chromium: str) -> Iterator:
-    """Opens pages in a Chromium of its own; every page must end without complaint and without a foreign request."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        opened: list[Watched] = []
+def watched(server: str, driver: Any) -> Iterator[Any]:
+    """Opens pages of a context of their own; every one must end without complaint and without a foreign request."""
+    opened: list[Watched] = []
 
-        def open_page(query: str = "", scheme: str = "light") -> Watched:
-            context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
-            opened.append(Watched(context, f"{server}/?{query}"))
-            return opened[-1]
+    def open_page(query: str = "", scheme: str = "light") -> Watched:
+        context = driver.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+        opened.append(Watched(context, f"{server}/?{query}"))
+        return opened[-1]
 
-        yield open_page
-        for page in opened:
-            assert page.complaints == []
-            assert page.foreign == []
-            assert page.page.locator(".cggm-chart-error:visible").count() == 0
-        browser.close()
+    yield open_page
+    for page in opened:
+        assert page.complaints == []
+        assert page.foreign == []
+        assert page.page.locator(".cggm-chart-error:visible").count() == 0
+        page.page.context.close()
 
 
 def drag_zoom(watched: Watched) -> None:
