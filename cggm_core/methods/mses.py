@@ -22,13 +22,14 @@ CARD = MethodCard(
               "first bad epoch, 0 never stops one, which is joint training"),
     ),
     lever="schedule",
-    paper="Fujimori et al., ACPR 2019, as in AGM's released baselines",
-    requires=("learning_rates",),
+    paper="Fujimori et al., ACPR 2019; the rule is that of AGM's released baselines",
+    requires=("unimodal_scores", "learning_rates"),
     reports=("rate_coefficient",),
     neutral={"patience": 0},
     cost="1, and a copy of every encoder",
-    departs="validation score of the classifier in place of a unimodal network's loss; only the stopped encoder goes "
-    "back, not the whole model; training goes on to its last epoch",
+    departs="paper: a classifier a modality learns with the model, each stops where it overfits; AGM's released "
+    "baseline: the encoder's gradient times 0, and the whole model and its optimiser back to that epoch, patience 80, "
+    "30 or 10; ours: the classifier's validation score as loss, only the stopped encoder goes back, its rate is 0",
 )  # fmt: skip
 
 _OLD = 0.6
@@ -37,7 +38,7 @@ _OLD = 0.6
 class Mses(BalanceMethod):
     """Smoothed loss = 0.6 of the last raw one + 0.4 of this one; no new minimum for `patience` epochs stops.
 
-    Reference: methods reference 6.2. The validation split is no unseen data for this method; the test split is.
+    Reference: Fujimori et al., ACPR 2019; methods reference 6.2. The validation split is no unseen data for this method; the test split is.
     """
 
     def setup(self, context: MethodContext) -> None:

@@ -24,7 +24,7 @@ CARD = MethodCard(
     ),
     lever="schedule",
     paper="Yao & Mihalcea, Findings of ACL 2022",
-    requires=("learning_rates",),
+    requires=("unimodal_scores", "learning_rates"),
     reports=("rate_coefficient",),
     neutral={"base": "", "dynamic": False},
     cost="1",

@@ -56,6 +56,10 @@ class OgmGe(BalanceMethod):
 
 
 def shaking(gradient: Tensor, noise: float) -> Tensor:
-    """Noise * std * N(0, 1) in the gradient's shape; std over its elements, 0 for a single one."""
-    spread = gradient.std(correction=0) + 1e-8
+    """Noise * (std + 1e-8) * N(0, 1) in the gradient's shape.
+
+    std is taken over the tensor's elements with n - 1 in the denominator, as the released code does; of a single
+    element, where that is not defined and the released code has no such tensor, it is 0.
+    """
+    spread = gradient.std(correction=min(1, gradient.numel() - 1)) + 1e-8
     return torch.randn_like(gradient) * (spread * noise)

@@ -24,7 +24,7 @@ from cggm_core.protocols.model import MultimodalModel, absent
 from cggm_core.protocols.task import Task
 
 CAPABILITIES = {
-    "unimodal_scores": "classifiers on each modality's features, scored on the training batch",
+    "unimodal_scores": "classifiers on each modality's features, scored on the training batch and in validation",
     "head_gradients": "last-layer gradients of fusion head and classifiers",
     "encoder_gradients": "gradients of each modality's own parameters, and the right to change them",
     "subset_forward": "the fused prediction with some modalities absent, with or without gradient",

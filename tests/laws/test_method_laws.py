@@ -246,6 +246,15 @@ def test_reads_no_capability_it_did_not_declare(name: str, preset: str) -> None:
     small_world(name, preset, tiny_data(tiny_config()), frozenset(METHODS[name].requires))
 
 
+UNREAD = [name for name, card in METHODS.items() if not {"unimodal_scores", "head_gradients"} & set(card.requires)]
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_declares_no_classifiers_trains_without_them_to_the_same_bits(name: str) -> None:
+    alone, _ = trained(config_of(name), readers=False)
+    assert bits(alone.model) == bits(once(config_of(name))[0].model)
+
+
 OTHER_MODELS = [name for name, card in catalog.all_cards("model").items()
                 if "classification" in card.tasks and "classification" not in card.default_for]  # fmt: skip
 

@@ -70,6 +70,13 @@ def test_noise_has_the_gradients_spread() -> None:
     assert torch.isfinite(shaking(torch.ones(1), 1.0)).all()
 
 
+def test_the_spread_is_the_unbiased_one_of_the_released_code() -> None:
+    torch.manual_seed(0)
+    added = shaking(torch.tensor([1.0, 3.0]), 1.0)  # variance ((1-2)^2 + (3-2)^2) / (2-1) = 2; biased it were 1
+    torch.manual_seed(0)
+    assert (added / torch.randn(2)).tolist() == pytest.approx([2**0.5] * 2, rel=1e-5)
+
+
 def test_outside_its_epochs_it_does_nothing() -> None:
     late = trained(tiny_config("ogm", **{"method.start": 5, "method.alpha": 0.8}))[0].model
     assert bits(late) == bits(trained(tiny_config("joint"))[0].model)
