@@ -47,7 +47,7 @@ samples: $(STAMP) ## train the sample runs anew
 	$(PY) sample_runs/make.py
 
 bench: $(STAMP) ## every benchmark, one after the other
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
 
 clean: ## caches and what tests leave; never a run, never the environment
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts build dist *.egg-info
