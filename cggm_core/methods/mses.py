@@ -38,7 +38,8 @@ _OLD = 0.6
 class Mses(BalanceMethod):
     """Smoothed loss = 0.6 of the last raw one + 0.4 of this one; no new minimum for `patience` epochs stops.
 
-    Reference: Fujimori et al., ACPR 2019; methods reference 6.2. The validation split is no unseen data for this method; the test split is.
+    Reference: Fujimori et al., ACPR 2019; methods reference 6.2. The validation split is no unseen data for this
+    method; the test split is.
     """
 
     def setup(self, context: MethodContext) -> None:
