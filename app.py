@@ -8,6 +8,12 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
+from cggm_core import catalog
+from cggm_core.ui import deep_links
 from cggm_core.ui.headers import KeepToItself
 
-app = st.App(Path(__file__).resolve().parent / "cggm_core" / "ui" / "frame.py", middleware=[Middleware(KeepToItself)])
+app = st.App(
+    Path(__file__).resolve().parent / "cggm_core" / "ui" / "frame.py",
+    routes=deep_links.routes(catalog.all_cards("page")),
+    middleware=[Middleware(KeepToItself)],
+)

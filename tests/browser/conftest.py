@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,26 +16,10 @@ from urllib.parse import urlparse
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
 ]  # fmt: skip
-# A page opened by its own address looks for the server beside itself first, and finds it at the root.
-EXPECTED = ("/_stcore/health", "/_stcore/host-config")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of a Chromium; without one the test is skipped, or fails where CGGM_REQUIRE_BROWSER=1 asks for it."""
-    named = os.environ.get("CGGM_CHROMIUM", "")
-    found = named if Path(named).is_file() else next(filter(None, map(shutil.which, BROWSERS)), "")
-    if not found:
-        said = "no Chromium found; install one, or name it in CGGM_CHROMIUM"
-        if os.environ.get("CGGM_REQUIRE_BROWSER") == "1":
-            pytest.fail(said)
-        pytest.skip(said)
-    return found
 
 
 # Ended with its module: while it lives, an asyncio loop runs in this thread, and no other test could start one.
@@ -59,16 +42,15 @@ def pictures() -> Path:
 
 
 @contextlib.contextmanager
-def served(runs: Path, log: Path) -> Iterator[str]:
-    """The app over a folder of runs, on a free port; its address."""
+def served(runs: Path, log: Path, app: str = "app.py") -> Iterator[str]:
+    """The app over a folder of runs, or another script for Streamlit, on a free port; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port)]
+    here = {**os.environ, "CGGM_RUNS": str(runs), "PYTHONPATH": str(ROOT)}
     with open(log, "w") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "CGGM_RUNS": str(runs)}, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=here, stdout=output, stderr=output)
     try:
         address = f"http://127.0.0.1:{port}"
         for _ in range(600):
@@ -102,10 +84,10 @@ class Watched:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
 
-    def open(self, path: str = "/") -> Any:
-        """Go to an address of the app and wait until a page has drawn its title."""
+    def open(self, path: str = "/", until: str = "h1") -> Any:
+        """Go to an address of the app and wait until a page has drawn its title, or what else is named."""
         self.page.goto(self.address + path)
-        self.page.wait_for_selector("h1")
+        self.page.wait_for_selector(until)
         return self.page
 
     def settled(self) -> None:
@@ -115,7 +97,7 @@ class Watched:
 
     def check(self) -> None:
         """Nothing failed, nothing was said on the console, nothing foreign was asked for."""
-        assert self.page.locator("[data-testid=stException]").count() == 0
+        assert self.page.locator("[data-testid=stException], .cggm-chart-error:visible").count() == 0
         assert self.complaints == []
         assert self.foreign == []
 
@@ -123,9 +105,8 @@ class Watched:
         self.context.close()
 
     def _heard(self, message: Any) -> None:
-        place = urlparse(message.location.get("url", "")).path
-        if message.type == "error" and not place.endswith(EXPECTED):
-            self.complaints.append(f"{message.text} ({place})")
+        if message.type == "error":
+            self.complaints.append(f"{message.text} ({urlparse(message.location.get('url', '')).path})")
 
     def _asked(self, url: str) -> None:
         if url.startswith(("http", "ws")) and urlparse(url).hostname != "127.0.0.1":

@@ -12,6 +12,7 @@ import pytest
 
 from cggm_core import catalog, launch
 from cggm_core.store import ENDED, Catalogue, open_reader, read_marks, trash, trashed
+from tests.browser.charts import hidden, hide_a_line, last_step, wait_draws, x_range, zoom
 from tests.browser.conftest import ROOT, Watched, served
 from tests.pages import making
 from tests.pages.test_pages import HOSTILE, hostile
@@ -58,38 +59,6 @@ def sample_run(runs: Path) -> str:
     return samples[0].id if samples else making.finished(runs, making.config(name="reference"))
 
 
-def steps_drawn(page: Any) -> float:
-    """The largest step on any chart."""
-    return float(
-        page.evaluate(
-            "Math.max(-1, ...[...document.querySelectorAll('.cggm-plot')].flatMap("
-            "(plot) => (plot.data || []).map((trace) => trace.x.length ? trace.x[trace.x.length - 1] : -1)))"
-        )
-    )
-
-
-def draws(page: Any) -> int:
-    return int(page.evaluate("Number(document.querySelector('.cggm-plot').dataset.draws)"))
-
-
-def wait_draws(page: Any, more: int) -> None:
-    wanted = draws(page) + more
-    page.wait_for_function(f"Number(document.querySelector('.cggm-plot').dataset.draws) >= {wanted}")
-
-
-def x_range(page: Any) -> list[float]:
-    return list(page.evaluate("[...document.querySelector('.cggm-plot').layout.xaxis.range]"))
-
-
-def hidden(page: Any) -> list[str]:
-    return list(
-        page.evaluate(
-            "document.querySelector('.cggm-plot')._fullData.filter((t) => t.visible === 'legendonly')"
-            ".map((t) => t.name)"
-        )
-    )
-
-
 def event_on_every_chart(page: Any) -> int:
     """Look at one chart after the other until each draws the changed setting; how many there are."""
     plots = page.locator(".cggm-plot").all()
@@ -99,16 +68,6 @@ def event_on_every_chart(page: Any) -> int:
         assert wait_for(lambda plot=plot, drawn=drawn: plot.evaluate(drawn))
     plots[0].scroll_into_view_if_needed()
     return len(plots)
-
-
-def zoom(page: Any) -> None:
-    box = page.locator(".cggm-plot").first.locator(".nsewdrag").first.bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] * 0.3, middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=6)
-    page.mouse.up()
-    page.wait_for_timeout(500)
 
 
 def start_through_the_form(watched: Watched, name: str, epochs: int) -> str:
@@ -136,19 +95,14 @@ def test_start_watch_intervene_stop_and_compare(visit: Visit, runs: Path, pictur
 
     run_id = start_through_the_form(watched, "journey", epochs=5000)
     page.wait_for_selector(".cggm-plot .scatterlayer .trace", timeout=120_000)
-    first = steps_drawn(page)
+    first = last_step(page)
     page.wait_for_function(
         "([...document.querySelectorAll('.cggm-plot')]).some((plot) => (plot.data || [])"
         f".some((trace) => trace.x.length && trace.x[trace.x.length - 1] > {first} + 5))"
     )
     page.screenshot(path=pictures / "2-monitor-live.png")
 
-    page.locator(".cggm-plot").first.locator(".legendtoggle").nth(1).click()
-    page.wait_for_function("document.querySelector('.cggm-plot')._fullData.some((t) => t.visible === 'legendonly')")
-    away = hidden(page)
-    page.wait_for_timeout(600)
-    zoom(page)
-    zoomed, drawn = x_range(page), steps_drawn(page)
+    away, zoomed, drawn = hide_a_line(page), zoom(page), last_step(page)
 
     rho = page.get_by_role("spinbutton", name="rho", exact=True)
     rho.fill("1.7")
@@ -159,7 +113,7 @@ def test_start_watch_intervene_stop_and_compare(visit: Visit, runs: Path, pictur
     heard = wait_for(lambda: [e for e in open_reader(runs / run_id).events() if e.kind == "set"])
     assert heard[0].data["rho"] == 1.7
     page.wait_for_selector("text=Done at step")
-    assert steps_drawn(page) > drawn
+    assert last_step(page) > drawn
     assert x_range(page) == pytest.approx(zoomed)
     assert hidden(page) == away != []
     page.screenshot(path=pictures / "3-monitor-after-rho.png", full_page=True)

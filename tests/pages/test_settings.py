@@ -13,6 +13,8 @@ from urllib.parse import urlparse
 import pytest
 from streamlit import config
 
+from cggm_core import catalog
+from cggm_core.ui.deep_links import LINE
 from cggm_core.ui.headers import HEADERS, KeepToItself
 from tests.browser.conftest import ROOT, served
 
@@ -56,12 +58,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def asked(address: str, path: str, **headers: str) -> http.client.HTTPResponse:
+    return told(address, path, **headers)[0]
+
+
+def told(address: str, path: str, **headers: str) -> tuple[http.client.HTTPResponse, str]:
     connection = http.client.HTTPConnection(urlparse(address).netloc, timeout=10)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
-        answer.read()
-        return answer
+        return answer, answer.read().decode(errors="replace")
     finally:
         connection.close()
 
@@ -92,6 +97,19 @@ def test_every_answer_forbids_foreign_content_and_frames(address: str) -> None:
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "https:" not in policy
+
+
+@pytest.mark.parametrize("page", catalog.all_cards("page"))
+def test_a_page_asked_for_by_its_address_names_the_place_of_the_server(page: str, address: str) -> None:
+    answer, text = told(address, f"/{page}")
+    assert answer.status == 200
+    assert text.index(LINE) < text.index("static/js/")
+    assert "default-src 'self'" in answer.getheader("content-security-policy", "")
+
+
+def test_the_start_page_and_files_are_streamlits_own(address: str) -> None:
+    assert LINE not in told(address, "/")[1]
+    assert told(address, "/monitor/_stcore/health")[0].status == 404
 
 
 def test_the_middleware_adds_what_is_missing_and_leaves_sockets_alone() -> None:
