@@ -28,8 +28,8 @@ CARD = PageCard(
     title="Compare",
     summary="Runs against a pinned baseline: curves with spread over seeds, final scores with paired tests.",
     icon=":material/compare_arrows:",
-    order=40,
-    section="",
+    order=60,
+    section="Several runs",
     alias=("statistics", "seeds", "table", "latex"),
 )
 

@@ -20,8 +20,8 @@ CARD = PageCard(
     title="Diagnosis",
     summary="The verdict on one run: which modality dominates, since when, how surely, and what to try.",
     icon=":material/stethoscope:",
-    order=50,
-    section="",
+    order=40,
+    section="One run",
     alias=("verdict", "dominant", "shapley", "contribution", "robustness"),
 )
 

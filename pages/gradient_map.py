@@ -26,7 +26,7 @@ CARD = PageCard(
     summary="Classifier gradients against true unimodal gradients, mapped and judged by numbers with their nulls.",
     icon=":material/scatter_plot:",
     order=50,
-    section="",
+    section="One run",
     alias=("t-SNE", "UMAP", "embedding", "snapshots"),
 )
 

@@ -16,7 +16,7 @@ CARD = PageCard(
     summary="Methods, data, models, diagnostics, and what each number means; three lines for your own loop.",
     icon=":material/local_library:",
     order=90,
-    section="",
+    section="Reference",
     alias=("help", "methods", "watch", "own loop", "glossary", "formats"),
 )
 

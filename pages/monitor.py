@@ -24,7 +24,7 @@ CARD = PageCard(
     summary="One run, live: scores, gradients, losses and the balancing coefficient, with controls.",
     icon=":material/monitoring:",
     order=30,
-    section="",
+    section="One run",
     alias=("live", "watch", "training"),
 )
 

@@ -21,7 +21,7 @@ CARD = PageCard(
     summary="The paper's figures and tables from your runs, as PDF, SVG, PNG, HTML, CSV and LaTeX in one archive.",
     icon=":material/description:",
     order=80,
-    section="",
+    section="Several runs",
     alias=("export", "print", "latex", "pdf", "archive"),
 )
 

@@ -11,7 +11,7 @@ from cggm_core.errors import CggmError
 from cggm_core.store import ENDED, RunInfo, open_reader, restore, trash, trashed, update_marks
 from cggm_core.store import delete as delete_for_good
 from cggm_core.store.trashcan import TRASH
-from cggm_core.ui import forms, moving, runs_table, session
+from cggm_core.ui import forms, moving, runs_table, session, welcome
 from cggm_core.ui.pickers import MOST_RUNS, run_label
 from cggm_core.ui.safe import md, plain, sentences
 
@@ -249,8 +249,7 @@ def page() -> None:
         nothing_yet()
         trash_shelf()
         return
-    if all(info.sample for info in infos):
-        st.caption("These runs came with the lab and are read-only. Your own runs will stand above them.")
+    welcome.welcome(infos)
     wanted = filters(infos)
     bar = st.container()
     often = len(infos) <= FEW_RUNS or any(info.state not in ENDED for info in infos)

@@ -20,6 +20,7 @@ TOP_LEVEL = {
     "app.py", "cggm_core", "pages", "sample_runs", "tests", "requirements.txt",
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "benchmarks",
     ".streamlit", ".ci", "Makefile", ".gitignore", ".gitattributes", "requirements-dev.txt",
+    "docs",  # pictures of the pages for the README, and the program that makes them
 }  # fmt: skip
 LONGEST, LONGEST_TEST = 400, 600
 HIDDEN = {"queue"}

@@ -120,7 +120,7 @@ def test_a_sample_run_is_marked_and_cannot_be_changed(root: Path, samples: Path)
     assert at.dataframe[0].value["state"][0][1:] == ["sample"]
     assert all(button(at, label).disabled for label in ("Edit", "Archive", "Delete"))
     assert not button(at, "Monitor").disabled
-    assert any("came with the lab" in caption.value for caption in at.caption)
+    assert any("came with the lab" in said.value for said in at.markdown)
 
 
 def test_a_choice_follows_its_run_when_rows_move(root: Path) -> None:
