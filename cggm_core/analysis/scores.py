@@ -50,17 +50,18 @@ def key_label(key: MetricKey) -> str:
     return f"{words}: {key.modality}" if key.modality else words
 
 
-def score_table(by_name: Members) -> ScoreTable:
+def score_table(by_name: Members, only: Sequence[MetricKey] = ()) -> ScoreTable:
     """Newest validation and test scores of runs, fused and unimodal, against the first configuration.
 
     Args:
         by_name: runs by configuration, not empty, the baseline first; as `configurations` and `finished` give them.
+        only: the numbers wanted, in this order; empty takes every score that is recorded.
     """
     baseline = next(iter(by_name))
     found = dict.fromkeys(key for runs in by_name.values() for info in runs for key in info.summary
                           if key.metric.removeprefix("val_").removeprefix("test_") in _SHOWN
                           and key.metric.startswith(("val_", "test_")))  # fmt: skip
-    keys = sorted(found, key=lambda k: (k.metric.startswith("val_"), bool(k.modality)))
+    keys = list(only) or sorted(found, key=lambda k: (k.metric.startswith("val_"), bool(k.modality)))
     columns = tuple(Column(str(key), key_label(key), names.metric(key.metric).direction) for key in keys)
     rows = {}
     for name, runs in by_name.items():
