@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 import cggm_core
 from cggm_core import cli
@@ -156,9 +157,13 @@ def test_export_writes_exact_numbers_and_refuses_to_overwrite(trained, tmp_path:
     capsys.readouterr()
     assert cli.main(["export", run_id, "--out", "-", "--runs", str(root)]) == 0
     assert capsys.readouterr().out == out.read_text()
+    typed = tmp_path / "run.parquet"
+    assert cli.main(["export", run_id, "--to", "parquet", "--out", str(typed), "--runs", str(root)]) == 0
+    assert parquet.read_metadata(typed).num_rows == len(rows)
+    assert cli.main(["export", run_id, "--to", "parquet", "--out", "-", "--runs", str(root)]) == 2
     assert cli.main(["export", run_id, "--out", str(tmp_path), "--runs", str(root)]) == 2
     assert cli.main(["export", run_id, "--out", str(tmp_path / "no" / "x.csv"), "--runs", str(root)]) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "run.parquet"]
 
 
 def test_runs_travel_as_one_archive(trained, tmp_path: Path, capsys) -> None:

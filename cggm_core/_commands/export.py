@@ -1,4 +1,4 @@
-"""`export`: a run's numbers as CSV, or whole runs as one archive."""
+"""`export`: a run's numbers as CSV or Parquet, or whole runs as one archive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from cggm_core._commands.finding import catalogue
 from cggm_core.errors import ConfigError
-from cggm_core.store import Catalogue, SqliteRunReader, pack, write_csv
+from cggm_core.store import Catalogue, SqliteRunReader, pack, write_csv, write_parquet
 
 
 def add(listed: Any, common: argparse.ArgumentParser) -> None:
@@ -23,9 +23,10 @@ def add(listed: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", metavar="RUN", nargs="+", help="its id, or an unambiguous beginning of it")
     parser.add_argument(
         "--to",
-        choices=("csv", "archive", "report"),
+        choices=("csv", "parquet", "archive", "report"),
         default="csv",
-        help="csv: one run's step,epoch,metric,modality,value; archive: runs whole, for import",
+        help="csv, parquet: one run's step, epoch, metric, modality, value; archive: runs whole, for import; report: "
+        "figures and tables",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write; - is standard output")
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
@@ -41,14 +42,16 @@ def run(given: argparse.Namespace) -> int:
     if given.to == "report":
         return _report(runs, found, given)
     if len(found) > 1:
-        raise ConfigError(f"csv holds one run, found {len(found)}; name one, or take --to archive")
+        raise ConfigError(f"{given.to} holds one run, found {len(found)}; name one, or take --to archive")
+    if given.to == "parquet" and given.out == "-":
+        raise ConfigError("a Parquet file is written to a file; name one with --out")
     reader = runs.reader(found[0])
     try:
         if given.out == "-":
             write_csv(reader, sys.stdout)
             return 0
         path = Path(given.out)
-        count = _write(reader, path, given.force)
+        count = _write(reader, path, given)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -102,10 +105,13 @@ def _check_place(path: Path, force: bool) -> None:
         raise ConfigError(f"the folder {path.parent} does not exist; make it first")
 
 
-def _write(reader: SqliteRunReader, path: Path, force: bool) -> int:
-    _check_place(path, force)
-    with _whole(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        return write_csv(reader, text)
+def _write(reader: SqliteRunReader, path: Path, given: argparse.Namespace) -> int:
+    _check_place(path, given.force)
+    with _whole(path) as file:
+        if given.to == "parquet":
+            return write_parquet(reader, file)
+        with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+            return write_csv(reader, text)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from cggm_core.store.looks import Contribution, RobustnessCurve
 from cggm_core.store.marks import Marks, read_marks, update_marks
 from cggm_core.store.memory import MemoryRun, MemoryRunWriter
 from cggm_core.store.memory_reader import MemoryRunReader
+from cggm_core.store.parquet import write_parquet
 from cggm_core.store.protocols import (
     ENDED,
     Attempt,
@@ -92,4 +93,5 @@ __all__ = [
     "unpack",
     "update_marks",
     "write_csv",
+    "write_parquet",
 ]

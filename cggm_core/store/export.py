@@ -1,11 +1,14 @@
-"""A run as CSV: one line a value, every float64 exactly."""
+"""A run as CSV: one line a value, every float64 exactly; and what every export of a run's numbers shares."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TextIO
 
+import cggm_core
 from cggm_core.names import MetricKey
+from cggm_core.store.bundle import scrubbed
 from cggm_core.store.protocols import RunReader, Series
 
 COLUMNS = ("step", "epoch", "metric", "modality", "value")
@@ -38,23 +41,51 @@ def write_csv(
     """
     file.write(",".join(COLUMNS) + "\n")
     written = 0
-    for key in reader.keys() if keys is None else keys:
-        series = reader.series([key], first=first, last=last)[MetricKey(*key)]
+    for key, part in histories(reader, keys, first=first, last=last, rows=_LINES):
         names = f"{_cell(key[0])},{_cell(key[1])}"
-        for start in range(0, len(series.step), _LINES):
-            file.write(_lines(series, slice(start, start + _LINES), names))
-        written += len(series.step)
+        rows = zip(part.step.tolist(), part.epoch.tolist(), part.value.tolist(), strict=True)
+        file.write("".join(f"{step},{epoch},{names},{value!r}\n" for step, epoch, value in rows))
+        written += len(part.step)
     return written
 
 
-def _lines(series: Series, part: slice, names: str) -> str:
-    rows = zip(series.step[part].tolist(), series.epoch[part].tolist(), series.value[part].tolist(), strict=True)
-    return "".join(f"{step},{epoch},{names},{value!r}\n" for step, epoch, value in rows)
+def histories(
+    reader: RunReader, keys: Sequence[MetricKey] | None = None, *, first: int | None = None, last: int | None = None,
+    rows: int,
+) -> Iterator[tuple[MetricKey, Series]]:  # fmt: skip
+    """Every series of a run, one after the other, in parts of at most `rows` rows; one is in memory at a time.
+
+    Raises:
+        DamagedRunError: if a checksum does not fit.
+    """
+    for given in reader.keys() if keys is None else keys:
+        key = MetricKey(*given)
+        whole = reader.series([key], first=first, last=last)[key]
+        for start in range(0, len(whole.step), rows):
+            cut = slice(start, start + rows)
+            yield key, replace(
+                whole, step=whole.step[cut], epoch=whole.epoch[cut], seconds=whole.seconds[cut], value=whole.value[cut]
+            )  # fmt: skip
+
+
+def origin(reader: RunReader) -> dict[str, Any]:
+    """What made a run: its id, name, end and configuration without folders, and the versions it ran on."""
+    info = reader.info()
+    start = next((event.data for event in reader.events() if event.kind == "start"), {})
+    ran_on = {name: str(start[name]) for name in ("torch", "python") if name in start}
+    return {
+        "run": info.id, "name": info.name, "state": info.state, "config": scrubbed(dict(info.config)),
+        "versions": {"cggm-lab": cggm_core.__version__, **ran_on},
+    }  # fmt: skip
+
+
+def storable(text: str) -> str:
+    """The text with a question mark for each half of a character, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _cell(text: str) -> str:
-    # Half a character cannot be written as UTF-8; a name that holds one is shown with a question mark.
-    plain = text.encode("utf-8", "replace").decode()
+    plain = storable(text)
     guarded = f"'{plain}" if plain.startswith(_FORMULA) else plain
     if any(letter in guarded for letter in ',"\r\n'):
         return '"' + guarded.replace('"', '""') + '"'
