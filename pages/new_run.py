@@ -213,7 +213,7 @@ def summary(configs: Sequence[RunConfig], problem: str) -> None:
         side_by_side = 0
         if len(configs) > 1:
             side_by_side = st.number_input(
-                "At once", 1, 64, launch.slots(), key="new.slots",
+                "At once", 1, 64, launch.side_by_side(), key="new.slots",
                 help="Runs trained side by side. More than the cores can carry makes all of them slower.",
             )  # fmt: skip
         st.button(

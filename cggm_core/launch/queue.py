@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from cggm_core.config import RunConfig
 from cggm_core.errors import LaunchError, StoreError
-from cggm_core.launch import cores
+from cggm_core.launch import devices
 from cggm_core.launch.worker import absolute, spawn
 from cggm_core.store import Identity, is_alive
 from cggm_core.store.files import atomic_write, locked
@@ -28,6 +28,7 @@ from cggm_core.store.layout import read_json_file
 JobState = Literal["pending", "running", "done", "stopped", "failed", "cancelled"]
 JOB_STATES: tuple[str, ...] = get_args(JobState)
 OPEN: tuple[str, ...] = ("pending", "running")
+AGAIN: tuple[str, ...] = ("failed", "stopped", "cancelled")
 KEPT_ENDED = 1000
 _LARGEST = 200_000_000
 _LOCK_SECONDS = 30.0
@@ -47,7 +48,9 @@ class Job:
         cancel: whether it is to be stopped.
         asked: whether its run was asked to stop.
         process: JSON identity of its worker.
-        added_at: Unix seconds, for display.
+        resumes: id of the run it goes on with when it is tried again; "" begins one.
+        card: graphics card it was given; "" leaves that to the run.
+        added_at, began_at, ended_at: Unix seconds, for display and for estimates; 0 while it has not come to that.
     """
 
     id: str
@@ -59,7 +62,11 @@ class Job:
     cancel: bool = False
     asked: bool = False
     process: str = ""
+    resumes: str = ""
+    card: str = ""
     added_at: float = 0.0
+    began_at: float = 0.0
+    ended_at: float = 0.0
 
 
 @dataclass
@@ -93,7 +100,7 @@ def start_many(configs: Sequence[RunConfig], root: Path | str, slots: int = 0) -
     Args:
         configs: of the runs, in the order wanted; relative paths are taken from the current folder.
         root: folder of all runs; made if missing.
-        slots: runs side by side; 0 takes as many as fit with their shares of the cores.
+        slots: runs side by side; 0 takes as many as fit with their shares of the cores, and one a graphics card.
 
     Returns:
         Id of the batch, which its jobs carry.
@@ -112,7 +119,7 @@ def start_many(configs: Sequence[RunConfig], root: Path | str, slots: int = 0) -
         for number, config in enumerate(configs)
     ]
     with changing(root) as state:
-        state.slots = slots or cores.slots()
+        state.slots = slots or devices.side_by_side()
         state.jobs += made
     wake(root)
     return batch
@@ -129,7 +136,7 @@ def queue_state(root: Path | str) -> QueueState:
         given: Any = read_json_file(path, _LARGEST)
         return QueueState(given["slots"], [Job(**job) for job in given["jobs"]], given["runner"])
     except FileNotFoundError:
-        return QueueState(slots=cores.slots())
+        return QueueState(slots=devices.side_by_side())
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(f"the queue {path} cannot be read ({error}); move it away to begin a new one") from error
 
@@ -152,6 +159,33 @@ def cancel(root: Path | str, jobs: Collection[str] | None = None) -> int:
                 job.cancel = True
                 if job.state == "pending":
                     job.state = "cancelled"
+    if count:
+        wake(root)
+    return count
+
+
+def retry(root: Path | str, jobs: Collection[str] | None = None) -> int:
+    """Put jobs that failed, were stopped or cancelled back into the queue, at their old places.
+
+    A run that left a checkpoint is gone on with; others begin anew, and what is left of them stays as it is.
+
+    Args:
+        root: folder of all runs.
+        jobs: ids of jobs or of batches; None is every job that failed.
+
+    Returns:
+        How many wait again.
+    """
+    count = 0
+    with changing(root) as state:
+        for job in state.jobs:
+            wanted = job.state == "failed" if jobs is None else job.id in jobs or job.batch in jobs
+            if wanted and job.state in AGAIN:
+                count += 1
+                job.resumes, job.run = job.run or job.resumes, ""
+                job.state, job.error, job.process, job.card = "pending", "", "", ""
+                job.cancel = job.asked = False
+                job.began_at = job.ended_at = 0.0
     if count:
         wake(root)
     return count

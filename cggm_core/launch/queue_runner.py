@@ -13,9 +13,11 @@ from pathlib import Path
 
 from cggm_core.config import RunConfig
 from cggm_core.errors import CggmError
+from cggm_core.launch import devices
+from cggm_core.launch.launcher import check_resumable
 from cggm_core.launch.queue import Job, QueueState, changing, job_folder, queue_folder
 from cggm_core.launch.worker import Starting
-from cggm_core.store import Identity, open_reader, own_identity, run_folder, send
+from cggm_core.store import CHECKPOINT, Identity, open_reader, own_identity, run_folder, send
 from cggm_core.store.files import try_lock
 
 _POLL_SECONDS = 0.2
@@ -53,22 +55,52 @@ def turn(state: QueueState, root: Path) -> None:
     for job in state.jobs:
         if job.state == "running":
             _look(job, root)
+    there = devices.cards()
     for job in state.jobs:
         if job.state == "pending" and state.count("running") < state.slots:
+            busy = [devices.card_of(_device(j), j.card, there) for j in state.jobs if j.state == "running"]
+            job.card = devices.assigned(_device(job), busy, there)
             _begin(job, root)
+
+
+def _device(job: Job) -> str:
+    """What a job's configuration says of the device; the default where it says nothing."""
+    training = job.config.get("training")
+    return str(training.get("device", "auto")) if isinstance(training, dict) else "auto"
 
 
 def _begin(job: Job, root: Path) -> None:
     folder = job_folder(root, job)
     try:
+        if _finished_meanwhile(job, root):
+            job.run = job.resumes
+            _close(job, root, "done")
+            return
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        starting = Starting.train(RunConfig.from_dict(job.config), root, folder)
+        starting = _started(job, root, folder)
     except (CggmError, OSError) as error:
         _close(job, root, "failed", str(error))
         return
-    job.state = "running"
+    job.state, job.began_at = "running", time.time()
     job.process = starting.who.to_json() if starting.who else ""
+
+
+def _finished_meanwhile(job: Job, root: Path) -> bool:
+    """Whether the run a job is to go on with was brought to its end by somebody else."""
+    folder = run_folder(root, job.resumes) if job.resumes else None
+    return folder is not None and folder.is_dir() and open_reader(folder).info().state == "finished"
+
+
+def _started(job: Job, root: Path, folder: Path) -> Starting:
+    """A worker that goes on with the job's run where it left a checkpoint, or begins it."""
+    config = RunConfig.from_dict(job.config)
+    earlier = run_folder(root, job.resumes) if job.resumes else None
+    if earlier is None or not (earlier / CHECKPOINT).exists():
+        job.resumes = ""
+        return Starting.train(config, root, folder, job.card)
+    check_resumable(open_reader(earlier).info(), earlier)
+    return Starting.resume(job.resumes, root, folder, config.training.threads, job.card)
 
 
 def _look(job: Job, root: Path) -> None:
@@ -108,5 +140,5 @@ def _settle(job: Job, root: Path, starting: Starting) -> None:
 
 
 def _close(job: Job, root: Path, state: str, error: str = "") -> None:
-    job.state, job.error = state, error  # type: ignore[assignment]
+    job.state, job.error, job.ended_at = state, error, time.time()  # type: ignore[assignment]
     shutil.rmtree(job_folder(root, job), ignore_errors=True)

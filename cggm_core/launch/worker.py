@@ -18,6 +18,7 @@ from pathlib import Path
 from cggm_core.config import RunConfig
 from cggm_core.errors import LaunchError
 from cggm_core.launch.cores import thread_environment
+from cggm_core.launch.devices import VISIBLE
 from cggm_core.store import Identity, identity_of, is_alive, is_run_id
 
 OUTPUT, ERRORS, SETTINGS = "out", "err", "config.json"
@@ -51,10 +52,18 @@ def absolute(config: RunConfig) -> RunConfig:
     return replace(config, dataset=os.path.abspath(os.path.expanduser(config.dataset)))
 
 
-def worker_environment(given: Mapping[str, str], threads: int = 0) -> dict[str, str]:
-    """Environment of a worker: what it needs of `given`, its share of the cores, the way to this package."""
+def worker_environment(given: Mapping[str, str], threads: int = 0, card: str = "") -> dict[str, str]:
+    """Environment of a worker: what it needs of `given`, its share of the cores, the way to this package.
+
+    Args:
+        given: of the process that starts it.
+        threads: of the worker; 0 takes the share.
+        card: the only graphics card it is to see; "" leaves it all of them.
+    """
     kept = {k: v for k, v in given.items() if k in _KEPT or k.startswith(_KEPT_PREFIXES)}
     kept.update(thread_environment(threads))
+    if card:
+        kept[VISIBLE] = card
     # Not the working folder: a file called numpy.py in a folder of runs must not become a module.
     kept["PYTHONSAFEPATH"] = "1"
     kept["PYTHONUTF8"] = "1"
@@ -64,7 +73,9 @@ def worker_environment(given: Mapping[str, str], threads: int = 0) -> dict[str, 
     return kept
 
 
-def spawn(arguments: Sequence[str], output: Path, errors: Path, threads: int = 0) -> subprocess.Popen[bytes]:
+def spawn(
+    arguments: Sequence[str], output: Path, errors: Path, threads: int = 0, card: str = ""
+) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start `python -m cggm_core` with these arguments as a process that outlives the caller.
 
     Raises:
@@ -75,7 +86,7 @@ def spawn(arguments: Sequence[str], output: Path, errors: Path, threads: int = 0
         with open(output, "ab") as out, open(errors, "ab") as err:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=os.path.abspath(os.sep),
-                env=worker_environment(os.environ, threads), start_new_session=True, close_fds=True,
+                env=worker_environment(os.environ, threads, card), start_new_session=True, close_fds=True,
             )  # fmt: skip
     except (OSError, ValueError) as error:
         raise LaunchError(f"no worker could be started: {error}; see whether {sys.executable} runs") from error
@@ -96,28 +107,30 @@ class Starting:
         self.folder, self.who = folder, who
 
     @classmethod
-    def train(cls, config: RunConfig, root: Path, folder: Path) -> Starting:
+    def train(cls, config: RunConfig, root: Path, folder: Path, card: str = "") -> Starting:
         """Start training a configuration.
 
         Args:
             config: of the run.
             root: absolute folder of all runs.
             folder: existing, empty folder for what passes between the two processes.
+            card: the only graphics card it is to see; "" leaves it all of them.
         """
         config = absolute(config)
         settings = folder / SETTINGS
         settings.write_text(config.to_json(), encoding="utf-8")
         arguments = ["train", "--config", str(settings), "--runs", str(root), "--worker"]
-        return cls._begin(arguments, folder, config.training.threads)
+        return cls._begin(arguments, folder, config.training.threads, card)
 
     @classmethod
-    def resume(cls, run_id: str, root: Path, folder: Path, threads: int) -> Starting:
+    def resume(cls, run_id: str, root: Path, folder: Path, threads: int, card: str = "") -> Starting:
         """Start going on with a run; arguments as in `train`."""
-        return cls._begin(["train", "--resume", run_id, "--runs", str(root), "--worker"], folder, threads)
+        arguments = ["train", "--resume", run_id, "--runs", str(root), "--worker"]
+        return cls._begin(arguments, folder, threads, card)
 
     @classmethod
-    def _begin(cls, arguments: list[str], folder: Path, threads: int) -> Starting:
-        process = spawn(arguments, folder / OUTPUT, folder / ERRORS, threads)
+    def _begin(cls, arguments: list[str], folder: Path, threads: int, card: str) -> Starting:
+        process = spawn(arguments, folder / OUTPUT, folder / ERRORS, threads, card)
         return cls(folder, identity_of(process.pid))
 
     def alive(self) -> bool:

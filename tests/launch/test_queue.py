@@ -16,6 +16,7 @@ from cggm_core.launch import queue, queue_runner
 from cggm_core.launch.queue import Job, QueueState, changing, queue_state
 from cggm_core.store import Catalogue, Identity, identity_of, is_alive, own_identity, run_folder
 from cggm_core.store.files import try_lock
+from tests.pages import making
 from tests.support import data, workers
 from tests.support.workers import info, until, until_step
 
@@ -95,6 +96,56 @@ def test_a_killed_worker_fails_its_job_in_words(root: Path) -> None:
     job = _until_empty(root).jobs[0]
     assert job.state == "failed"
     assert "is gone" in job.error
+
+
+def test_what_ended_early_is_tried_again_from_its_checkpoint_or_anew(root: Path, tmp_path: Path) -> None:
+    path = data.write_npz(tmp_path / "late.npz")
+    hidden = path.rename(tmp_path / "hidden.npz")
+    launch.start_many([workers.endless(), RunConfig(dataset=str(path)), workers.endless(seed=3)], root, slots=1)
+    until(lambda: queue_state(root).jobs[0].run)
+    run = queue_state(root).jobs[0].run
+    until_step(root, run, 2)
+    launch.cancel(root)
+    jobs = _until_empty(root).jobs
+    assert [job.state for job in jobs] == ["stopped", "cancelled", "cancelled"]
+    assert launch.retry(root) == 0  # nothing failed
+    assert launch.retry(root, [jobs[1].id]) == 1
+    assert [job.state for job in _until_empty(root).jobs] == ["stopped", "failed", "cancelled"]
+    stopped_at = info(root, run).step
+    hidden.rename(path)
+    assert launch.retry(root, [jobs[0].id]) == 1
+    until(lambda: queue_state(root).jobs[0].run == run)
+    until_step(root, run, stopped_at + 2)
+    assert launch.retry(root) == 1
+    assert queue_state(root).jobs[1].error == ""
+    launch.cancel(root, [jobs[0].id])
+    until(lambda: queue_state(root).jobs[1].run)
+    launch.cancel(root)
+    state = _until_empty(root)
+    assert state.jobs[0].state == "stopped"
+    assert {job.run for job in state.jobs[:2]} == {found.id for found in Catalogue(root).runs()}
+    assert len(Catalogue(root).runs()) == 2
+
+
+def test_a_job_tried_again_is_done_where_its_run_was_finished_meanwhile(runs_root: Path) -> None:
+    queue.queue_folder(runs_root)
+    job = Job("b-0", "b", workers.short().to_dict(), resumes=making.finished(runs_root))
+    queue_runner.turn(QueueState(1, [job]), runs_root)
+    assert (job.state, job.run) == ("done", job.resumes)
+
+
+def test_a_job_whose_run_goes_on_elsewhere_is_not_started_a_second_time(runs_root: Path) -> None:
+    queue.queue_folder(runs_root)
+    run_id, process = making.living(runs_root)
+    try:
+        (run_folder(runs_root, run_id) / "checkpoint.pt").touch()
+        job = Job("b-0", "b", workers.short().to_dict(), resumes=run_id)
+        queue_runner.turn(QueueState(1, [job]), runs_root)
+    finally:
+        process.kill()
+        process.communicate()
+    assert job.state == "failed"
+    assert "is running; stop it before resuming it" in job.error
 
 
 def test_a_second_runner_leaves_at_once(runs_root: Path) -> None:

@@ -255,8 +255,12 @@ def test_the_queue_shows_what_waits_and_failed_and_can_be_cancelled(
     frame = at.dataframe[0].value
     assert [state[0] for state in frame["state"]] == ["○ pending", "✕ failed", "○ pending"]
     assert list(frame["error"])[1] == "the file <b>x</b> is gone"
-    assert any("2 pending, 1 failed; 2 at once" in caption.value for caption in at.caption)
+    assert any("2 pending, 1 failed; 2 at once; time left not known yet" in c.value for c in at.caption)
     assert "Jobs wait and no process works on them." in at.warning[0].value
+    button(at, "Retry failed").click().run()
+    assert [job.state for job in launch.queue_state(root).jobs] == ["pending"] * 3
+    with changing(root) as state:
+        state.jobs[1].state = "failed"
     button(at, "Cancel all").click().run()
     assert {job.state for job in launch.queue_state(root).jobs if job.batch == batch} == {"cancelled", "failed"}
     at.run()
