@@ -202,6 +202,39 @@ _EPOCH = (
 )  # fmt: skip
 
 
+_COSTS: tuple[tuple[str, str, str, Direction, str], ...] = (
+    ("median_step_seconds", "Time per step, median", "s", "lower",
+     "median of the time per step over the newest 4,096 steps"),
+    ("median_method_seconds", "Method's time per step, median", "s", "lower",
+     "median time of a step in the method's own moments, but for backward and update; on the CPU alone"),
+    ("median_classifier_seconds", "Classifiers' time per step, median", "s", "lower",
+     "median time of a step in the unimodal classifiers, their backward and update included; on the CPU alone"),
+    ("median_measuring_seconds", "Measuring's time per step, median", "s", "lower",
+     "median time of a step that goes into the per-step series; on the CPU alone"),
+    ("model_parameters", "Parameters of the model", "", "neutral", "numbers that are weights of the model"),
+    ("model_bytes", "Memory of the model", "B", "lower",
+     "the model's weights, buffers, gradients and optimiser state; no activations"),
+    ("classifier_parameters", "Parameters of the classifiers", "", "neutral",
+     "numbers that are weights of the unimodal classifiers"),
+    ("classifier_bytes", "Memory of the classifiers", "B", "lower",
+     "the classifiers' weights, buffers, gradients and optimiser state; no activations (Table 8)"),
+    ("method_parameters", "Parameters of the method", "", "neutral",
+     "numbers that are weights of the method's own parts, whether they learn (heads) or not (teachers)"),
+    ("method_bytes", "Memory of the method's parts", "B", "lower",
+     "weights, buffers, gradients and optimiser state of the method's own parts; no activations"),
+    ("peak_memory_bytes", "Peak memory", "B", "lower",
+     "on a GPU the most its tensors took, else the most the whole process had in memory, libraries and data included"),
+)  # fmt: skip
+
+
+def _cost_metrics() -> tuple[Metric, ...]:
+    return tuple(
+        Metric(name, label, unit, direction, "fused", "epoch", f"{what}; as it stands at the end of the epoch", None,
+               (0.0, None))
+        for name, label, unit, direction, what in _COSTS
+    )  # fmt: skip
+
+
 def _epoch_metrics() -> tuple[Metric, ...]:
     made: list[Metric] = []
     splits: tuple[tuple[str, str, Cadence, str], ...] = (
@@ -219,7 +252,9 @@ def _epoch_metrics() -> tuple[Metric, ...]:
     return tuple(made)
 
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (*_EVERY_RUN, *_OF_METHODS, *_epoch_metrics())}
+_ALL = (*_EVERY_RUN, *_OF_METHODS, *_epoch_metrics(), *_cost_metrics())
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+COSTS = frozenset(cost.name for cost in _cost_metrics())  # for a table: nobody wants to see flat lines drawn
 EVERY_RUN = frozenset(metric.name for metric in _EVERY_RUN)  # per step, whatever the method
 
 

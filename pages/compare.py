@@ -19,6 +19,7 @@ from cggm_core.figures.comparison import SPREADS, Group, compared
 from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo
 from cggm_core.ui import session
+from cggm_core.ui.cost_panel import cost_panel
 from cggm_core.ui.panels import figure_card
 from cggm_core.ui.pickers import pick_runs, suggested
 from cggm_core.ui.safe import plain, sentences
@@ -63,6 +64,7 @@ def main() -> None:
         if key is not None:
             curves(ordered, key)
         scores(ordered)
+        cost_panel(ordered)
         settings(ordered)
 
 
@@ -82,7 +84,8 @@ def mixed_data(by_name: Members) -> None:
 
 def metric_picker(infos: Sequence[RunInfo]) -> MetricKey | None:
     """Choice among the series that any of the runs records."""
-    found = dict.fromkeys(key for info in infos for key in info.summary if not key.metric.startswith("test_"))
+    found = dict.fromkeys(key for info in infos for key in info.summary
+                          if not key.metric.startswith("test_") and key.metric not in names.COSTS)  # fmt: skip
     if not found:
         return None
     rank = {name: place for place, name in enumerate(FIRST_METRICS)}

@@ -65,6 +65,11 @@ class Recorder:
         if values:
             self._writer.log(self._stream("epoch", tuple(values)), step, epoch, list(values.values()))
 
+    def costs(self, step: int, epoch: int, values: Mapping[MetricKey, float]) -> None:
+        """Record what a step costs, as it stands, in a stream of their own."""
+        if values:
+            self._writer.log(self._stream("costs", tuple(values)), step, epoch, list(values.values()))
+
     def look(self, found: Contribution, curves: Sequence[RobustnessCurve] = ()) -> None:
         """Record what a look at the probe set found."""
         self._writer.contribution(found)
@@ -79,7 +84,7 @@ class Recorder:
 
     def _stream(self, kind: str, columns: tuple[MetricKey, ...]) -> int:
         if columns not in self._streams:
-            name = "step" if kind == "step" else f"epoch:{columns[0].metric.partition('_')[0]}"
+            name = f"epoch:{columns[0].metric.partition('_')[0]}" if kind == "epoch" else kind
             self._streams[columns] = self._writer.stream(name, columns)
         return self._streams[columns]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from cggm_core.engine.costs import Clock
 from cggm_core.engine.devices import Precision
 from cggm_core.engine.measuring import Measuring
 from cggm_core.engine.readers import UnimodalReaders
@@ -28,6 +29,7 @@ class Parts:
     readers: UnimodalReaders | None
     measuring: Measuring | None = field(default=None)
     second_pass: bool = False
+    clock: Clock = field(default_factory=Clock)
 
 
 def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = None) -> None:
@@ -38,43 +40,55 @@ def train_step(step: Step, parts: Parts, look: Callable[[Step], None] | None = N
         parts: what it works with.
         look: called once losses and gradients are there and the graph is not gone.
     """
-    method, measuring = parts.method, parts.measuring
+    method, measuring, clock = parts.method, parts.measuring, parts.clock
     parts.optimiser.zero_grad(set_to_none=True)
     if parts.second_pass:
         step._fill(Phase.INPUTS, again=_again(step, parts))
-    method.on_inputs(step)
+    with clock.method:
+        method.on_inputs(step)
     with parts.precision.forward():
         encoded = step.model.encode(step.batch.inputs)
         step._fill(Phase.FEATURES, encoded=encoded, features=encoded, autocast=parts.precision.forward)
-        method.on_features(step)
+        with clock.method:
+            method.on_features(step)
         fused = step.model.fuse(step.features)
         step._fill(Phase.LOGITS, fused=fused, logits=step.model.head(fused))
-        method.on_logits(step)
+        with clock.method:
+            method.on_logits(step)
     if parts.readers:
-        step._fill(Phase.LOGITS, **parts.readers.read(step.encoded, step.batch))
+        with clock.classifiers:
+            step._fill(Phase.LOGITS, **parts.readers.read(step.encoded, step.batch))
     step._fill(Phase.LOSS, task_loss=step.task.loss(step.logits, step.batch.target))
-    method.on_loss(step)
+    with clock.method:
+        method.on_loss(step)
     if look:
-        look(step)
+        with clock.measuring:
+            look(step)
     if measuring and parts.readers:
-        with torch.no_grad():
+        with clock.measuring, torch.no_grad():
             step.head_gradient()  # kept by the step; without a closed form it needs the graph that backward frees
     method.backward(step, _Backward(parts.precision.scaler))
     parts.precision.scaler.unscale_(parts.optimiser)
     step._fill(Phase.GRADIENTS)
     if measuring:
-        measuring.before(step)
-    method.on_gradients(step)
+        with clock.measuring:
+            measuring.before(step)
+    with clock.method:
+        method.on_gradients(step)
     if measuring:
-        measuring.after(step)
+        with clock.measuring:
+            measuring.after(step)
     method.update(step, _Update(parts))
     step._settle_updates()
     if parts.readers:
-        parts.readers.update()
+        with clock.classifiers:
+            parts.readers.update()
     step._fill(Phase.UPDATED)
-    method.on_step_end(step)
+    with clock.method:
+        method.on_step_end(step)
     if measuring:
-        measuring.finish(step)
+        with clock.measuring:
+            measuring.finish(step)
 
 
 class _Backward:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cggm_core import catalog
 from cggm_core.cards import MethodCard, Value
 from cggm_core.config import RunConfig
+from cggm_core.engine.costs import Costs
 from cggm_core.engine.devices import Precision, choose_device
 from cggm_core.engine.evaluate import evaluate
 from cggm_core.engine.looks import Looks
@@ -28,6 +29,7 @@ from cggm_core.engine.seeding import order, random_state, restore_random_state, 
 from cggm_core.engine.train_step import Parts, train_step
 from cggm_core.engine.trial import Trials
 from cggm_core.errors import CapabilityError
+from cggm_core.measures.costs import Size, size_of
 from cggm_core.measures.gradients import measure_dtype
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import DataBundle, Split, take
@@ -141,6 +143,7 @@ class Trainer:
             self.method, self.optimiser, self.precision, self._trainable(), settings.gradient_clip, self.readers,
             self.measuring, "second_pass" in self._card.requires,
         )  # fmt: skip
+        self.costs = Costs(self.device, self.parts.clock)
 
     @property
     def steps(self) -> int:
@@ -186,6 +189,7 @@ class Trainer:
             if recorder:
                 recorder.epoch(place.step - 1, place.epoch, values)
                 self.looks.after_epoch(recorder, place.step - 1, place.epoch)
+                self.record_costs(recorder)
             self.method.on_epoch_end(place.epoch, {str(key): value for key, value in values.items()})
             place.epoch, place.batch = place.epoch + 1, 0
             if on_epoch:
@@ -219,6 +223,20 @@ class Trainer:
     def look(self, recorder: Recorder) -> None:
         """Take a full look at the probe set now, whatever the settings say, and record it."""
         self.looks.full(recorder, max(0, self.place.step - 1), self.place.epoch)
+
+    def record_costs(self, recorder: Recorder) -> None:
+        """Record what a step costs as it stands; nothing waits for the device."""
+        place = self.place
+        recorder.costs(max(0, place.step - 1), place.epoch, self.costs.readings(self.sizes()))
+
+    def sizes(self) -> dict[str, Size]:
+        """Parameters and bytes of the model, of the unimodal classifiers, and of the method's own parts."""
+        readers = self.readers
+        return {
+            "model": size_of([self.model], self.optimiser),
+            "classifier": size_of([readers.modules], readers.optimiser) if readers else Size(0, 0),
+            "method": size_of(self.method.modules().values(), self.optimiser),
+        }
 
     def _evaluated_together(self) -> int:
         return max(self.config.training.batch_size, min(256, _EVALUATED_VALUES // self._values))
@@ -280,8 +298,9 @@ class Trainer:
 
     def _record(self, recorder: Recorder | None, step: Step, ended: float) -> float:
         now = time.perf_counter()
+        seconds = now - ended
+        self.costs.step(seconds)
         if recorder and self.measuring:
-            seconds = now - ended
             host = {
                 MetricKey("learning_rate"): float(self.optimiser.param_groups[0]["lr"]),
                 MetricKey("step_seconds"): seconds,

@@ -155,11 +155,15 @@ class _Worker:
         self._writer.event(trainer.place.step, "resume" if resumed else "start", text, said)
         if resumed:
             self._forget_old_requests()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # another run of this process is none of this one's cost
         self._save()
         done = trainer.fit(self._recorder, self._between, self._after_epoch, self._snapshots.look)
         if done:
             test = trainer.validate("test")
             self._recorder.epoch(trainer.place.step - 1, trainer.place.epoch - 1, test)
+        else:
+            trainer.record_costs(self._recorder)  # of a finished run they stand at its last epoch
         self._save()
         self._writer.finish("finished" if done else "stopped", "" if done else self.asked_to_stop)
         return "finished" if done else "stopped"

@@ -65,6 +65,7 @@ class Rows:
     def __init__(self) -> None:
         self.steps: dict[int, dict[MetricKey, float]] = {}
         self.epochs: dict[int, dict[MetricKey, float]] = {}
+        self.cost: dict[MetricKey, float] = {}
         self.contributions: list[Contribution] = []
         self.curves: list[RobustnessCurve] = []
 
@@ -80,6 +81,9 @@ class Rows:
 
     def epoch(self, step: int, epoch: int, values: Mapping[MetricKey, float]) -> None:
         self.epochs[epoch] = dict(values)
+
+    def costs(self, step: int, epoch: int, values: Mapping[MetricKey, float]) -> None:
+        self.cost = dict(values)
 
     def look(self, found: Contribution, curves: Sequence[RobustnessCurve] = ()) -> None:
         self.contributions.append(found)

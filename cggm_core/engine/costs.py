@@ -1,0 +1,94 @@
+"""What a step costs, gathered while a run trains: time by part, sizes, and the most memory there has been.
+
+The host's clock is read around parts of a step and nothing waits for a device. So the parts of a step are known where
+the host itself computes; on a GPU its clock would see kernels being sent and not being run, and they are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from cggm_core.measures.costs import Size, peak_memory
+from cggm_core.names import MetricKey
+
+NEWEST = 4096  # steps of which the median is taken: enough for one to a thousandth, and no memory to speak of
+
+
+class Stopwatch:
+    """Adds up the seconds spent inside `with`; must not be entered inside itself."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._since
+
+    def taken(self) -> float:
+        """Seconds since the last call of this."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
+class Clock:
+    """Stopwatches of a step's parts; what none of them sees is the training itself.
+
+    Attributes:
+        method: the balancing method's moments, but for backward and update, inside which the training's own run.
+        classifiers: the unimodal classifiers' forward, backward and update.
+        measuring: the per-step series.
+    """
+
+    def __init__(self) -> None:
+        self.method, self.classifiers, self.measuring = Stopwatch(), Stopwatch(), Stopwatch()
+
+
+class Costs:
+    """Costs of one life of a run.
+
+    Args:
+        device: where training runs.
+        clock: what a step's parts are timed with; None where parts are not told apart (a loop that is not ours).
+    """
+
+    def __init__(self, device: torch.device, clock: Clock | None = None) -> None:
+        self._device = device
+        self._clock = clock if device.type == "cpu" else None
+        self._steps: deque[float] = deque(maxlen=NEWEST)
+        self._parts: dict[str, deque[float]] = {}
+        if self._clock:
+            self._parts = {name: deque(maxlen=NEWEST) for name in vars(self._clock)}
+
+    def step(self, seconds: float) -> None:
+        """Take in a step that is over.
+
+        Args:
+            seconds: of wall time, pauses, validation and checkpoints left out.
+        """
+        self._steps.append(seconds)
+        for name, kept in self._parts.items():
+            kept.append(getattr(self._clock, name).taken())
+
+    def readings(self, sizes: Mapping[str, Size]) -> dict[MetricKey, float]:
+        """What is to be recorded, as it stands; empty before the first step.
+
+        Args:
+            sizes: model, classifier, method: those that are known.
+        """
+        if not self._steps:
+            return {}
+        found = {MetricKey("median_step_seconds"): float(np.median(self._steps))}
+        for name, kept in self._parts.items():
+            found[MetricKey(f"median_{name.removesuffix('s')}_seconds")] = float(np.median(kept))
+        for part, size in sizes.items():
+            found[MetricKey(f"{part}_parameters")] = float(size.parameters)
+            found[MetricKey(f"{part}_bytes")] = float(size.bytes)
+        found[MetricKey("peak_memory_bytes")] = float(peak_memory(self._device))
+        return found
