@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cggm_core.analysis.verdict import Verdict
 from cggm_core.cards import PageCard
 from cggm_core.figures import diagnosis as pictures
-from cggm_core.store import ENDED, RunInfo
+from cggm_core.store import ENDED
 from cggm_core.ui import session
-from cggm_core.ui.panels import figure_card
+from cggm_core.ui.panels import PANEL_HEIGHT, figure_card
 from cggm_core.ui.pickers import pick_run
 from cggm_core.ui.replay_panel import replay_panel
-from cggm_core.ui.safe import md, sentences
-from cggm_core.ui.verdict_panel import Diagnosed, ask_for_look, diagnosed, finding_cards, state_notice
+from cggm_core.ui.safe import sentences
+from cggm_core.ui.verdict_panel import (
+    CARD_WIDTH,
+    Diagnosed,
+    ask_for_look,
+    diagnosed,
+    finding_cards,
+    headline,
+    state_notice,
+)
 
 CARD = PageCard(
     name="diagnosis",
@@ -47,38 +54,32 @@ def page(run_id: str) -> None:
         state_notice(info)
         if info.damaged:
             return
-        found = diagnosed(session.reader(run_id), "diagnosis")
-        headline(found.verdict, info)
-        finding_cards(found, "diagnosis")
-        evidence(found)
+        reader = session.reader(run_id)
+        found = diagnosed(reader, "diagnosis")
+        headline(found, "diagnosis")
+        if info.state == "running":
+            ask_for_look(info)
+        finding_cards(found, reader, "diagnosis")
+        measures(found)
         st.subheader("What if", anchor=False)
-        replay_panel(session.reader(run_id), "diagnosis.replay")
+        st.caption(
+            "The coefficient of CGGM, computed anew from the scores this run recorded, for a setting of your choice; "
+            "nothing is trained."
+        )
+        replay_panel(reader, "diagnosis.replay")
 
 
-def headline(verdict: Verdict, info: RunInfo) -> None:
-    """The verdict in words, and what could not be looked at."""
-    st.markdown(f"### {md(verdict.headline, 600)}")
-    lagging = ", ".join(f"**{md(name, 60)}**" for name in verdict.lagging) or "nobody"
-    st.markdown(f"Dominant: **{md(verdict.dominant or 'no single modality', 80)}** · lagging: {lagging}")
-    for sentence in verdict.missing:
-        st.info(md(sentence, 400), icon=":material/visibility_off:")
-    if info.state == "running":
-        ask_for_look(info)
-
-
-def evidence(found: Diagnosed) -> None:
-    """Every figure the verdict reads, whether or not a finding points at it."""
-    st.subheader("Evidence", anchor=False)
+def measures(found: Diagnosed) -> None:
+    """The other figures the verdict reads, whether or not a finding points at them."""
+    st.subheader("All measures", anchor=False)
     specs = [
-        pictures.contributions(found.record), pictures.preferences(found.record),
+        pictures.preferences(found.record),
         *(pictures.robustness(found.record, kind) for kind in pictures.KINDS),
         *([pictures.coefficient_health(found.record)] if found.balanced else []),
     ]  # fmt: skip
-    for start in range(0, len(specs), 2):
-        columns = st.columns(2, gap="small")
-        for column, spec in zip(columns, specs[start : start + 2], strict=False):
-            with column:
-                figure_card(spec, key=f"diagnosis.{spec.key}")
+    with st.grid(2, min_column_width=CARD_WIDTH, gap="small"):
+        for spec in specs:
+            figure_card(spec, key=f"diagnosis.{spec.key}", height=PANEL_HEIGHT)
 
 
 main()

@@ -53,9 +53,11 @@ def _chosen(own: Setting, key: str, *, soft: bool) -> Setting:
             "Formula", list(replay.VARIANTS), default=own.variant, key=f"{key}.variant", required=True,
         )  # fmt: skip
         variant = variant or own.variant
-        rho = st.number_input("rho", min(0.01, own.rho), replay.MOST_RHO, own.rho, 0.05, key=f"{key}.rho", width=130,
-                              format="%.2f" if own.rho >= 0.01 else "%.3g",
-                              help="Scale of the coefficient: towards 0 encoders stand still.")  # fmt: skip
+        rho = st.number_input(
+            "ρ (rho)", min(0.01, own.rho), replay.MOST_RHO, own.rho, 0.05, key=f"{key}.rho", width=130,
+            format="%.2f" if own.rho >= 0.01 else "%.3g",
+            help="Scale of the coefficient: towards 0 encoders stand still.",
+        )  # fmt: skip
         soft = soft and st.toggle(
             "Continuous score", own.soft, key=f"{key}.soft",
             help="Gains of the score that this run logged without the steps of a count: probability of the right "

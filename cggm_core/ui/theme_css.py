@@ -36,6 +36,10 @@ h1 { letter-spacing: -0.01em; padding-bottom: 0.25rem; }
   [data-testid="stColumn"]:has(~ [data-testid="stColumn"] .st-key-new_run_summary),
   [data-testid="stColumn"]:has(> * .st-key-new_run_summary) { min-width: 100%; }
   [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
+  [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"] .cggm-plot) { flex-wrap: wrap; }
+  [data-testid="stColumn"]:has(.cggm-plot), [data-testid="stColumn"]:has(~ [data-testid="stColumn"] .cggm-plot) {
+    min-width: 100%;
+  }
 }
 @media (prefers-reduced-motion: reduce) {
   * { animation-duration: 0.01ms !important; transition-duration: 0.01ms !important; }

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import pytest
+
+from cggm_core.analysis import verdict
 from cggm_core.names import MetricKey
 from cggm_core.store import Contribution, RobustnessCurve, create_run, open_writer, run_folder
+from cggm_core.ui.verdict_panel import TITLES, next_try
 from tests.pages import making
 from tests.pages.conftest import Open
 
@@ -44,7 +49,7 @@ def test_the_verdict_stands_on_top_in_words_with_its_findings(root: Path, open_p
     words = [element.value for element in at.markdown]
     assert any("audio carries the prediction since epoch 1" in text for text in words)
     assert any("Dominant: **audio**" in text and "lagging: **text**" in text for text in words)
-    assert any("**Dominant**" in text for text in words)
+    assert any("**One modality dominates**" in text for text in words)
     assert not any("contributions" in info.value or "curves" in info.value for info in at.info)
 
 
@@ -70,7 +75,7 @@ def test_try_it_chooses_the_advised_preset_and_bears_settings_of_another_program
 
 def test_try_it_opens_the_form_with_the_run_s_data(root: Path, open_page: Open) -> None:
     at = open_page("diagnosis", run=judged(root))
-    buttons = [button for button in at.button if button.label == "Try it"]
+    buttons = [button for button in at.button if button.label == "Try CGGM stable"]
     assert buttons
     buttons[0].click()
     at.run()
@@ -78,3 +83,35 @@ def test_try_it_opens_the_form_with_the_run_s_data(root: Path, open_page: Open) 
     assert at.title[0].value == "New run"
     chosen = next(box for box in at.selectbox if box.label == "Data set")
     assert chosen.value == making.config().dataset
+
+
+def test_evidence_is_numbers_and_a_figure_once_it_is_opened(root: Path, open_page: Open) -> None:
+    at = open_page("diagnosis", run=judged(root, reversed_on=10))
+    assert not any("Share negative" in list(table.value.iloc[:, 0]) for table in at.dataframe)
+    at.session_state["diagnosis.finding.negative_coefficient.evidence"] = True
+    at.run()
+    assert not at.exception
+    table = next(one.value for one in at.dataframe if "Share negative" in list(one.value.iloc[:, 0]))
+    assert table.set_index("Number")["Value"]["Share negative"] == "0.333"
+
+
+@pytest.mark.parametrize(
+    ("config", "tried"),
+    [
+        ({"method": "joint", "preset": ""}, ("cggm", "paper")),
+        ({"method": "cggm", "preset": "paper"}, ("cggm", "stable")),
+        ({"method": "cggm", "preset": "stable"}, ("cggm", "paper")),
+        ({}, ("cggm", "paper")),
+    ],
+)
+def test_what_to_try_is_not_what_was_done(config: dict[str, str], tried: tuple[str, str]) -> None:
+    assert next_try(config, "cggm", "") == tried
+    assert next_try({"method": "cggm", "preset": "stable"}, "cggm", "stable") == ("joint", "")
+
+
+def test_every_rule_that_can_speak_has_a_title() -> None:
+    folder = Path(verdict.__file__).parent
+    text = "".join(path.read_text() for path in folder.glob("verdict*.py"))
+    rules = set(re.findall(r'Finding\(\s*"([a-z_]+)"', text))
+    assert len(rules) > 12
+    assert rules <= set(TITLES)
