@@ -100,8 +100,8 @@ _EVERY_RUN = (
     _step("learning_rate", "Learning rate", "", "neutral", "fused",
           "the optimiser's rate at this step", None, (0.0, None)),
     _step("step_seconds", "Time per step", "s", "lower", "fused",
-          "wall time since the end of the step before (pauses, validation and checkpoints left out), as the "
-          "training process saw it",
+          "wall time since the end of the step before (pauses, validation, checkpoints and what a method does "
+          "between epochs left out), as the training process saw it",
           None, (0.0, None)),
     _step("samples_per_second", "Throughput", "samples/s", "higher", "fused",
           "samples of the batch over the time of the step", None, (0.0, None)),
@@ -211,6 +211,9 @@ _COSTS: tuple[tuple[str, str, str, Direction, str], ...] = (
      "median time of a step in the unimodal classifiers, their backward and update included; on the CPU alone"),
     ("median_measuring_seconds", "Measuring's time per step, median", "s", "lower",
      "median time of a step that goes into the per-step series; on the CPU alone"),
+    ("method_epoch_seconds", "Method's time between epochs, per step", "s", "lower",
+     "time that the method took before and after epochs (teachers, trials, prototypes), spread over the steps since "
+     "the run was started or resumed"),
     ("model_parameters", "Parameters of the model", "", "neutral", "numbers that are weights of the model"),
     ("model_bytes", "Memory of the model", "B", "lower",
      "the model's weights, buffers, gradients and optimiser state; no activations"),

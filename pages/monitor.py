@@ -122,6 +122,9 @@ def progress(live: LiveRun) -> None:
         return
     done = min(info.steps, info.step + 1)
     parts = [f"Step {done:,} of {info.steps:,}", f"epoch {max(0, info.epoch) + 1} of {info.epochs}"]
+    beside = next((event for event in reversed(live.events) if event.kind == "beside"), None)
+    if beside and living(info) and info.step < beside.step:
+        parts.append(md(beside.text, 120))
     rate = live.rate()
     if living(info) and info.state == "running" and rate > 0:
         parts += [f"{rate:,.3g} steps/s", f"about {duration((info.steps - done) / rate)} left"]

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cggm_core.engine.worker import Prepared, Progress
 
 _FAILED, _STOPPED = 1, 130
+_DRAW = 0.2  # seconds between two drawings of a bar on which nothing moves
 _log = logging.getLogger("cggm_core")
 
 
@@ -153,6 +155,7 @@ class _Shown:
     def __init__(self, quiet: bool) -> None:
         self._bar: Any = None
         self._epoch = -1
+        self._beside, self._drawn = "", 0.0
         self._last: Progress | None = None
         self._update: Callable[[Progress], None] = self._ignore if quiet or not sys.stderr.isatty() else self._draw
 
@@ -160,6 +163,10 @@ class _Shown:
         """After every step."""
         self._last = progress
         self._update(progress)
+        stage = progress.beside.partition(":")[0]
+        if stage and stage != self._beside:
+            _log.info("step %d waits for %s", progress.step, progress.beside)
+        self._beside = stage
         if progress.epoch != self._epoch:
             self._epoch = progress.epoch
             _log.info(
@@ -183,6 +190,10 @@ class _Shown:
             from tqdm import tqdm
 
             self._bar = tqdm(total=progress.steps, initial=progress.step, unit="step", dynamic_ncols=True)
+        # The bar counts the run's own steps, so nothing else redraws it while something trains beside the run.
+        due = bool(progress.beside) and time.monotonic() - self._drawn > _DRAW
+        self._drawn = time.monotonic() if due else self._drawn
+        self._bar.set_description(progress.beside or None, refresh=due)
         self._bar.update(progress.step - self._bar.n)
         if progress.epoch != self._epoch:
             self._bar.set_postfix(epoch=progress.epoch, val_score=_number(progress.val_score))

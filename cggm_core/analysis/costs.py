@@ -34,7 +34,8 @@ class Cost:
         bytes: weights, buffers, gradients and optimiser state of the model.
         added_bytes: the same of what the method adds. No activations.
         peak_bytes: most memory there was: of a GPU's tensors, or of the whole process.
-        step_seconds: of wall time, as run: with everything that is watched.
+        step_seconds: of wall time, as run: with everything that is watched, and the step's share of what the method
+            does between epochs (teachers, trials, prototypes).
         needed_seconds: of a step without what is only watched: no series, and no classifiers unless the method needs
             them. NaN where parts of a step cannot be told apart (GPU, own loops).
         shares: part of the step that goes into each of `PARTS`; empty where needed_seconds is NaN.
@@ -85,7 +86,7 @@ def _cost(runs: Sequence[RunInfo]) -> Cost:
         bytes=_median([run("model_bytes") for run in recorded]),
         added_bytes=_median([run.added("bytes") for run in recorded]),
         peak_bytes=_median([run("peak_memory_bytes") for run in recorded]),
-        step_seconds=_median([run("median_step_seconds") for run in recorded]),
+        step_seconds=_median([run.step() for run in recorded]),
         needed_seconds=_median([run.needed() for run in recorded]),
         shares={part: share for part, share in shares.items() if math.isfinite(share)},
     )
@@ -110,14 +111,22 @@ class _Run:
             return math.nan
         return self(f"method_{what}") + (self(f"classifier_{what}") if self._classifiers else 0)
 
+    def step(self) -> float:
+        return self("median_step_seconds") + self._epochs()
+
     def share(self, part: str) -> float:
-        return _over(self(f"median_{part}_seconds"), self("median_step_seconds"))
+        return _over(self(f"median_{part}_seconds") + (self._epochs() if part == "method" else 0), self.step())
 
     def needed(self) -> float:
         if self._classifiers is None:
             return math.nan
         watched = self("median_measuring_seconds")
-        return self("median_step_seconds") - watched - (0 if self._classifiers else self("median_classifier_seconds"))
+        return self.step() - watched - (0 if self._classifiers else self("median_classifier_seconds"))
+
+    def _epochs(self) -> float:
+        """A step's share of what the method does between epochs; 0 where that is not known (own loops)."""
+        found = self("method_epoch_seconds")
+        return found if math.isfinite(found) else 0.0
 
 
 def _median(values: Sequence[float]) -> float:

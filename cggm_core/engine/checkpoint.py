@@ -12,7 +12,7 @@ import torch
 from cggm_core.errors import DamagedRunError, StoreError
 from cggm_core.store import CHECKPOINT
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

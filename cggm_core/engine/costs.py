@@ -62,6 +62,7 @@ class Costs:
         self._device = device
         self._clock = clock if device.type == "cpu" else None
         self._steps: deque[float] = deque(maxlen=NEWEST)
+        self._taken, self._between = 0, 0.0
         self._parts: dict[str, deque[float]] = {}
         if self._clock:
             self._parts = {name: deque(maxlen=NEWEST) for name in vars(self._clock)}
@@ -73,8 +74,17 @@ class Costs:
             seconds: of wall time, pauses, validation and checkpoints left out.
         """
         self._steps.append(seconds)
+        self._taken += 1
         for name, kept in self._parts.items():
             kept.append(getattr(self._clock, name).taken())
+
+    def between(self, seconds: float) -> None:
+        """Take in time that the method took before or after an epoch: teachers, trials, prototypes.
+
+        Args:
+            seconds: of wall time, pauses and checkpoints left out.
+        """
+        self._between += seconds
 
     def readings(self, sizes: Mapping[str, Size]) -> dict[MetricKey, float]:
         """What is to be recorded, as it stands; empty before the first step.
@@ -85,6 +95,7 @@ class Costs:
         if not self._steps:
             return {}
         found = {MetricKey("median_step_seconds"): float(np.median(self._steps))}
+        found[MetricKey("method_epoch_seconds")] = self._between / self._taken
         for name, kept in self._parts.items():
             found[MetricKey(f"median_{name.removesuffix('s')}_seconds")] = float(np.median(kept))
         for part, size in sizes.items():

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from cggm_core import catalog
 from cggm_core.cards import MethodCard, Value
 from cggm_core.config import RunConfig
+from cggm_core.engine.beside import Beside, Stage, Stopped
 from cggm_core.engine.costs import Costs
 from cggm_core.engine.devices import Precision, choose_device
 from cggm_core.engine.evaluate import evaluate
@@ -49,11 +51,13 @@ class Place:
         step: optimiser step, from 0.
         epoch: pass over the data, from 0.
         batch: batch inside the epoch, from 0.
+        beside: what trains beside the run before that step (teachers, trials), and how far it is; else None.
     """
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    beside: Stage | None = None
 
 
 def check_method(config: RunConfig, data: DataBundle) -> None:
@@ -124,12 +128,13 @@ class Trainer:
             data, self.model, self.task, self.device, measure_dtype(self.device), settings.epochs, self.batches,
             settings.seed,
         )  # fmt: skip
+        self.beside = Beside(self.device)
         if "trials" in self._card.requires:
-            trials = Trials(data, settings, self.device, self.precision, self._learning)
+            trials = Trials(data, settings, self.device, self.precision, self._learning, self.beside)
             context = replace(context, trial=trials.run)
+        self.pretraining = Pretraining(data, settings, self.device, self.precision, self.beside)
         if "pretraining" in self._card.requires:
-            pretraining = Pretraining(data, settings, self.device, self.precision)
-            context = replace(context, pretrain=pretraining.run)
+            context = replace(context, pretrain=self.pretraining.run)
         self.method.setup(context)
         groups = self._groups()
         self.optimiser = build_optimiser(groups, settings, settings.lr)
@@ -159,7 +164,8 @@ class Trainer:
 
         Args:
             recorder: takes the series; None trains unrecorded.
-            between: called before each step with the step to come; False stops there.
+            between: called before each step with the step to come, and before each step of what trains beside the
+                run; False stops there.
             on_epoch: called after each epoch's validation with its values.
             on_step: called inside each step, once its losses are there and before its graph is gone.
 
@@ -181,7 +187,9 @@ class Trainer:
                     # After `between`, whose checkpoints a resume starts from; and never inside an epoch, where a
                     # checkpoint has the rates in force and a knob may have changed since they were set.
                     self._set_rates(place.epoch)
-                    self.method.on_epoch_start(place.epoch)
+                    if not self._between_epochs(partial(self.method.on_epoch_start, place.epoch), between):
+                        return False
+                    ended = time.perf_counter()
                 step = self._one(batches[place.batch], on_step)
                 ended = self._record(recorder, step, ended)
                 place.step, place.batch = place.step + 1, place.batch + 1
@@ -190,10 +198,26 @@ class Trainer:
                 recorder.epoch(place.step - 1, place.epoch, values)
                 self.looks.after_epoch(recorder, place.step - 1, place.epoch)
                 self.record_costs(recorder)
-            self.method.on_epoch_end(place.epoch, {str(key): value for key, value in values.items()})
+            report = {str(key): value for key, value in values.items()}
+            if not self._between_epochs(partial(self.method.on_epoch_end, place.epoch, report), between):
+                return False
             place.epoch, place.batch = place.epoch + 1, 0
             if on_epoch:
                 on_epoch(place, values)
+        return True
+
+    def _between_epochs(self, moment: Callable[[], None], between: Callable[[Place], bool] | None) -> bool:
+        """Let the method act before or after an epoch; False where it was stopped in a training beside the run."""
+        began, waited = time.perf_counter(), self.beside.waited
+        if between:
+            self.beside.listener = lambda stage: between(replace(self.place, beside=stage))
+        try:
+            moment()
+        except Stopped:
+            return False
+        finally:
+            self.beside.listener = None
+            self.costs.between(time.perf_counter() - began - (self.beside.waited - waited))
         return True
 
     def validate(self, split: str = "val") -> dict[MetricKey, float]:
@@ -253,7 +277,8 @@ class Trainer:
             "measuring": self.measuring.state_dict() if self.measuring else {},
             "method": {"knobs": dict(self.method.knobs), "state": self.method.state_dict()},
             "modules": {name: module.state_dict() for name, module in self.method.modules().items()},
-            "random": random_state(self.device),
+            "pretraining": self.pretraining.state_dict(),
+            "random": self.beside.random or random_state(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -271,6 +296,7 @@ class Trainer:
         self.method.load_state_dict(state["method"]["state"])
         for name, module in self.method.modules().items():
             module.load_state_dict(state["modules"][name])
+        self.pretraining.load_state_dict(state["pretraining"])
         restore_random_state(state["random"], self.device)
 
     def set_knob(self, name: str, value: object) -> Value:

@@ -31,12 +31,16 @@ from cggm_core.protocols.data import DataBundle, DatasetBuilder
 from cggm_core.store import ControlInbox, Request, RunWriter, open_writer
 
 _FLUSH = 2.0  # seconds a checkpoint waits for the store; one that is away must not stop training
+_TELL = 10.0  # seconds between two events on how far a training beside the run is
 _PAUSE_LOOK = 0.1  # seconds between two looks at the requests while paused
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come; `val_loss` and `val_score` are NaN before the first epoch's end."""
+    """How far a run has come; `val_loss` and `val_score` are NaN before the first epoch's end.
+
+    `beside` says what trains beside the run before its next step (teachers, trials), and how far that is.
+    """
 
     step: int
     steps: int
@@ -44,6 +48,7 @@ class Progress:
     epochs: int
     val_loss: float = math.nan
     val_score: float = math.nan
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def run(
         prepared: from `prepare`.
         folder: a run folder made by `create_run`; this process becomes its one writer.
         resume: go on from the folder's checkpoint instead of the beginning.
-        progress: called after every step.
+        progress: called after every step, of what trains beside the run too.
 
     Returns:
         How it ended; a stopped run has a checkpoint of its last step.
@@ -143,6 +148,7 @@ class _Worker:
         self._saved = time.monotonic()
         self._paused = False
         self._last: dict[MetricKey, float] = {}
+        self._told: tuple[str, float] = "", 0.0  # what the run says it trains beside itself, and when it said so
         self.asked_to_stop = ""
 
     def train(self, *, resumed: bool) -> Literal["finished", "stopped"]:
@@ -169,8 +175,9 @@ class _Worker:
         return "finished" if done else "stopped"
 
     def _between(self, place: Place) -> bool:
-        """Before each step: requests, a pause, a checkpoint that is due; False stops."""
+        """Before each step, of what trains beside the run too: requests, a pause, a checkpoint; False stops."""
         self._report(place)
+        self._tell(place)
         self._answer(self._inbox.poll())
         if self._paused:
             self._recorder.catch_up()
@@ -182,8 +189,9 @@ class _Worker:
             self._writer.state("running")
         if time.monotonic() - self._saved >= self._config.training.checkpoint_seconds:
             self._save()
-        # A snapshot that was asked for before the stop is still owed: one more step, then the end.
-        return not self.asked_to_stop or self._snapshots.owed
+        # A snapshot that was asked for before the stop is still owed: one more step, then the end; but not where
+        # that step is a whole training away.
+        return not self.asked_to_stop or (self._snapshots.owed and place.beside is None)
 
     def _answer(self, requests: tuple[Request, ...]) -> None:
         for request in requests:
@@ -237,7 +245,17 @@ class _Worker:
             loss = self._last.get(MetricKey("val_loss"), math.nan)
             score = self._last.get(MetricKey("val_score"), math.nan)
             epochs = self._config.training.epochs
-            self._progress(Progress(place.step, self._trainer.steps, place.epoch, epochs, loss, score))
+            beside = str(place.beside or "")
+            self._progress(Progress(place.step, self._trainer.steps, place.epoch, epochs, loss, score, beside))
+
+    def _tell(self, place: Place) -> None:
+        """Say in the run, now and then, what trains beside it."""
+        stage, (what, at) = place.beside, self._told
+        if stage is None:
+            self._told = "", 0.0
+        elif stage.what != what or time.monotonic() - at >= _TELL:
+            self._told = stage.what, time.monotonic()
+            self._writer.event(place.step, "beside", str(stage), {"step": stage.step, "steps": stage.steps})
 
     def _forget_old_requests(self) -> None:
         """Requests nobody was there to hear: knobs still count, a pause or a stop was for the life before."""

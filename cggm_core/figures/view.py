@@ -15,8 +15,8 @@ from cggm_core.store.protocols import Event
 
 AXIS_LABELS: dict[Axis, str] = {"step": "Step", "epoch": "Epoch", "seconds": "Time since start [s]"}
 WARNINGS = ("warning", "died", "failed", "error")
-# Between the ends of a run nothing is marked: the axis shows where it begins and stops.
-UNMARKED = ("start", "started", "finished", "stopped", "end")
+# The ends of a run are not marked, the axis shows where it begins and stops; nor is how far teachers have come.
+UNMARKED = ("start", "started", "finished", "stopped", "end", "beside")
 _MAX_MARKS = 60
 
 

@@ -87,6 +87,9 @@ class MethodContext:
 
     `pretrain` is for `on_epoch_start` of epoch 0 (a resumed run finds its result in `modules`); it needs the
     capability `pretraining`. `seed` is the run's, for generators of the method's own.
+
+    Both may be stopped between two of their steps: an exception of the engine's then leaves the hook, which is called
+    anew after a resume. So a hook keeps what they found only once the last of them is over.
     """
 
     data: DataBundle

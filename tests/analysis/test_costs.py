@@ -9,9 +9,9 @@ from cggm_core.names import COSTS, MetricKey
 from cggm_core.store.protocols import RunInfo, Summary
 
 JOINT = {"median_step_seconds": 0.010, "median_method_seconds": 0.0, "median_classifier_seconds": 0.002,
-         "median_measuring_seconds": 0.001, "model_parameters": 1000, "model_bytes": 16_000,
-         "classifier_parameters": 50, "classifier_bytes": 800, "method_parameters": 0, "method_bytes": 0,
-         "peak_memory_bytes": 5e8}  # fmt: skip
+         "median_measuring_seconds": 0.001, "method_epoch_seconds": 0.0, "model_parameters": 1000,
+         "model_bytes": 16_000, "classifier_parameters": 50, "classifier_bytes": 800, "method_parameters": 0,
+         "method_bytes": 0, "peak_memory_bytes": 5e8}  # fmt: skip
 
 
 def run(method: str = "joint", **given: float) -> RunInfo:
@@ -41,6 +41,14 @@ def test_classifiers_are_cggms_own_cost_and_watching_for_joint() -> None:
 def test_a_methods_own_parts_count_and_classifiers_it_does_not_need_do_not() -> None:
     (found,) = cost_table({"umt": (run("umt", method_parameters=1050, method_bytes=4200),)}).values()
     assert (found.added_parameters, found.added_bytes) == (1050, 4200)
+
+
+def test_teachers_and_trials_are_spread_over_the_steps() -> None:
+    umt = run("umt", method_epoch_seconds=0.005)
+    found = cost_table({"joint": (run(),), "umt": (umt,)})["umt"]
+    assert found.step_seconds == pytest.approx(0.015)
+    assert (found.step_ratio, found.needed_ratio) == (pytest.approx(1.5), pytest.approx(12 / 7))
+    assert found.shares["method"] == pytest.approx(1 / 3)
 
 
 def test_medians_over_seeds_and_runs_without_numbers_are_counted() -> None:

@@ -53,16 +53,23 @@ def test_medians_of_steps_and_of_their_parts_by_hand() -> None:
     for seconds, method in ((0.01, 0.001), (0.02, 0.004), (9.0, 0.003)):
         clock.method.seconds += method
         costs.step(seconds)
+    costs.between(0.6)
+    costs.between(0.3)
     found = costs.readings({})
     assert found[MetricKey("median_step_seconds")] == 0.02
     assert found[MetricKey("median_method_seconds")] == 0.003
     assert found[MetricKey("median_measuring_seconds")] == 0
+    assert found[MetricKey("method_epoch_seconds")] == pytest.approx(0.3)
 
 
 def test_where_the_host_does_not_compute_parts_are_left_out() -> None:
     costs = Costs(torch.device("meta"), Clock())
     costs.step(0.5)
-    assert {key.metric for key in costs.readings({})} == {"median_step_seconds", "peak_memory_bytes"}
+    assert {key.metric for key in costs.readings({})} == {
+        "median_step_seconds",
+        "method_epoch_seconds",
+        "peak_memory_bytes",
+    }
 
 
 def test_a_run_stopped_in_its_first_epoch_has_costs_too(runs_root: Path) -> None:

@@ -75,7 +75,9 @@ def fused_loss(trainer: Trainer) -> Callable[[MultimodalModel, Mapping[str, nn.M
 
 
 def trials_of(trainer: Trainer) -> Trials:
-    return Trials(trainer.data, trainer.config.training, trainer.device, trainer.precision, trainer._learning)
+    return Trials(
+        trainer.data, trainer.config.training, trainer.device, trainer.precision, trainer._learning, trainer.beside
+    )
 
 
 def flat(state: object) -> list[bytes]:

@@ -15,7 +15,7 @@ def test_the_run_keeps_every_bit_and_the_same_seed_gives_the_same_teacher() -> N
     config = tiny_config(**{"model.dropout": 0.3})
     trainer = Trainer(config, tiny_data(config))
     before, random = bits(trainer.model), torch.get_rng_state()
-    pretraining = Pretraining(trainer.data, config.training, trainer.device, trainer.precision)
+    pretraining = Pretraining(trainer.data, config.training, trainer.device, trainer.precision, trainer.beside)
 
     def pupil() -> tuple[nn.Module, list[float]]:
         model, losses = copy.deepcopy(trainer.model), []
