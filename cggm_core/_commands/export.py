@@ -1,4 +1,4 @@
-"""`export`: a run's numbers as CSV or Parquet, or whole runs as one archive."""
+"""`export`: a run's numbers as CSV or Parquet, runs for TensorBoard, whole runs as one archive."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 from cggm_core._commands.finding import catalogue
 from cggm_core.errors import ConfigError
 from cggm_core.store import Catalogue, SqliteRunReader, pack, write_csv, write_parquet
+from cggm_core.store.export import folder_name
+from cggm_core.store.tensorboard_export import file_name, write_events
 
 
 def add(listed: Any, common: argparse.ArgumentParser) -> None:
@@ -23,12 +25,14 @@ def add(listed: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", metavar="RUN", nargs="+", help="its id, or an unambiguous beginning of it")
     parser.add_argument(
         "--to",
-        choices=("csv", "parquet", "archive", "report"),
+        choices=("csv", "parquet", "tensorboard", "archive", "report"),
         default="csv",
-        help="csv, parquet: one run's step, epoch, metric, modality, value; archive: runs whole, for import; report: "
-        "figures and tables",
+        help="csv, parquet: one run's step, epoch, metric, modality, value; tensorboard: a folder of event files, one "
+        "a run; archive: runs whole, for import; report: figures and tables",
     )
-    parser.add_argument("--out", required=True, metavar="FILE", help="file to write; - is standard output")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="file (for tensorboard the folder) to write; - is standard output"
+    )
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
     parser.set_defaults(run=run)
 
@@ -41,6 +45,8 @@ def run(given: argparse.Namespace) -> int:
         return _pack(runs, found, given)
     if given.to == "report":
         return _report(runs, found, given)
+    if given.to == "tensorboard":
+        return _tensorboard(runs, found, given)
     if len(found) > 1:
         raise ConfigError(f"{given.to} holds one run, found {len(found)}; name one, or take --to archive")
     if given.to == "parquet" and given.out == "-":
@@ -89,6 +95,27 @@ def _report(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) ->
         except OSError as error:
             raise ConfigError(f"{given.out} cannot be written: {error.strerror or error}") from error
     print(f"{count} figures of {len(read)} {'run' if len(read) == 1 else 'runs'} in {path}")
+    return 0
+
+
+def _tensorboard(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) -> int:
+    """A folder for each run, as TensorBoard wants it; those that were written before an error stay."""
+    if given.out == "-":
+        raise ConfigError("event files are written to a folder; name one with --out")
+    top, count = Path(given.out), 0
+    try:
+        for run_id in dict.fromkeys(found):
+            with contextlib.closing(runs.reader(run_id)) as reader:
+                folder = top / folder_name(reader.info())
+                path = folder / file_name(reader)
+                if path.exists() and not given.force:
+                    raise ConfigError(f"{path} is there already; take another folder, or --force to replace it")
+                folder.mkdir(parents=True, exist_ok=True)
+                with _whole(path) as file:
+                    count += write_events(reader, file)
+    except OSError as error:
+        raise ConfigError(f"{top} cannot be written: {error.strerror or error}") from error
+    print(f"{count} values of {len(set(found))} {'run' if len(set(found)) == 1 else 'runs'} in {top}")
     return 0
 
 

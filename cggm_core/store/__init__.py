@@ -1,5 +1,6 @@
 """The run store: one writer, many readers, a run in one folder. This is all other packages need of it."""
 
+from cggm_core.store.arrivals import take_in
 from cggm_core.store.bundle import pack, staging
 from cggm_core.store.catalogue import Catalogue
 from cggm_core.store.control import ControlInbox, Request, send
@@ -38,6 +39,7 @@ from cggm_core.store.protocols import (
 )
 from cggm_core.store.sqlite_reader import SqliteRunReader, open_reader
 from cggm_core.store.sqlite_writer import SqliteRunWriter, open_writer
+from cggm_core.store.tensorboard_export import write_events
 from cggm_core.store.trashcan import delete, restore, trash, trashed
 from cggm_core.store.unbundle import unpack
 
@@ -88,10 +90,12 @@ __all__ = [
     "run_folder",
     "send",
     "staging",
+    "take_in",
     "trash",
     "trashed",
     "unpack",
     "update_marks",
     "write_csv",
+    "write_events",
     "write_parquet",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
@@ -9,7 +10,7 @@ from typing import Any, TextIO
 import cggm_core
 from cggm_core.names import MetricKey
 from cggm_core.store.bundle import scrubbed
-from cggm_core.store.protocols import RunReader, Series
+from cggm_core.store.protocols import RunInfo, RunReader, Series
 
 COLUMNS = ("step", "epoch", "metric", "modality", "value")
 _LINES = 10_000
@@ -77,6 +78,12 @@ def origin(reader: RunReader) -> dict[str, Any]:
         "run": info.id, "name": info.name, "state": info.state, "config": scrubbed(dict(info.config)),
         "versions": {"cggm-lab": cggm_core.__version__, **ran_on},
     }  # fmt: skip
+
+
+def folder_name(info: RunInfo) -> str:
+    """A name for a file or folder of this run: what its own name has of plain letters, and the end of its id."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", info.name).strip("-._")[:60]
+    return f"{plain or 'run'}-{info.id[-6:]}"
 
 
 def storable(text: str) -> str:

@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ MOST_RUNS = 10_000
 _SMALL = 8_000_000  # of each JSON file
 _BLOCK = 1 << 20
 _SHA = re.compile(r"[0-9a-f]{64}")
-_LOCK = ".import.lock"
+LOCK = ".import.lock"
 
 
 def unpack(file: Path, root: Path, *, most_bytes: int = MOST_BYTES) -> tuple[str, ...]:
@@ -69,9 +69,9 @@ def unpack(file: Path, root: Path, *, most_bytes: int = MOST_BYTES) -> tuple[str
             _check_members(archive, listed, most_bytes, shutil.disk_usage(root).free)
             for run_id, files in listed.items():
                 _take_out(archive, run_id, files, place)
-                _check_run(place / run_id)
-            with locked(root / _LOCK):
-                return _move_in(listed, place, root)
+                check_run(place / run_id)
+            with locked(root / LOCK):
+                return move_in(listed, place, root)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, UnicodeError) as error:
         raise _refused(file, f"it is no sound ZIP archive ({error})") from error
     except StoreError as error:
@@ -176,7 +176,7 @@ def _take_out(archive: zipfile.ZipFile, run_id: str, files: Mapping[str, dict[st
             raise StoreError(f"{name} of run {run_id} does not fit its checksum")
 
 
-def _check_run(folder: Path) -> None:
+def check_run(folder: Path) -> None:
     """Whether the lab itself could have written this run: its tables, its rows, its state."""
     for name in (CONFIG, MARKS):
         if (folder / name).exists():
@@ -232,7 +232,13 @@ def _declared(connection: sqlite3.Connection) -> frozenset[tuple[Any, ...]]:
     return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall())
 
 
-def _move_in(listed: Mapping[str, object], place: Path, root: Path) -> tuple[str, ...]:
+def move_in(listed: Iterable[str], place: Path, root: Path) -> tuple[str, ...]:
+    """Move checked runs from the staging folder among the others, all or none; returns those that were new.
+
+    Raises:
+        StoreError: if a run of the same id with other contents is there.
+        OSError: if one cannot be moved.
+    """
     new = []
     for run_id in listed:
         if not os.path.lexists(root / run_id):
