@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import streamlit as st
 
 from cggm_core import catalog, launch
-from cggm_core.cards import DatasetCard, MethodCard, ModelCard, PageCard, Preset
+from cggm_core.analysis import durations
+from cggm_core.cards import DatasetCard, MethodCard, ModelCard, PageCard
 from cggm_core.config import AUTO, TRAINING_PARAMS, RunConfig, Training, preset_values, run_preset
 from cggm_core.errors import CggmError, ConfigError
-from cggm_core.ui import checking, forms, preset_panel, queue_panel, session
+from cggm_core.ui import checking, forms, method_shelf, preset_panel, queue_panel, session
 from cggm_core.ui.safe import md, plain, sentences
 
 CARD = PageCard(
@@ -37,10 +39,10 @@ def choose_data() -> tuple[str, dict[str, Any], DatasetCard | None]:
     start = preset_panel.data_start()
     names = [*cards, OWN_FILE]
     with st.container(border=True):
-        st.subheader("Data", anchor=False)
+        st.header("Data", anchor=False)
         first = OWN_FILE if start.path else start.name or RunConfig.dataset
         name = st.selectbox(
-            "Data set", names, names.index(first), key=start.key("new.dataset"),
+            "Data set", names, names.index(first), key=start.key("new.dataset"), label_visibility="collapsed",
             format_func=lambda n: f"{n} · {cards[n].title}" if n in cards else "Own file or folder",
         )  # fmt: skip
         if name == OWN_FILE:
@@ -72,10 +74,10 @@ def choose_model(data: tuple[str, dict[str, Any], DatasetCard | None]) -> tuple[
     names.sort(key=lambda name: name != AUTO and task not in cards[name].default_for)
     start = preset_panel.start()
     with st.container(border=True):
-        st.subheader("Model", anchor=False)
+        st.header("Model", anchor=False)
         name = st.selectbox(
             "Model", names, names.index(start.model) if start.model in names else 0,
-            key=start.key(f"new.model.{task or 'file'}"),
+            key=start.key(f"new.model.{task or 'file'}"), label_visibility="collapsed",
             format_func=lambda n: f"{n} · {cards[n].title if n in cards else 'the one for the task of the file'}",
         )  # fmt: skip
         if name == AUTO:
@@ -90,33 +92,42 @@ def choose_model(data: tuple[str, dict[str, Any], DatasetCard | None]) -> tuple[
         return name, values, card
 
 
-def choose_methods() -> dict[Choice, dict[str, Any]]:
+def choose_methods(data: DatasetCard | None) -> dict[Choice, dict[str, Any]]:
     """Methods with a preset each, and the knobs of every one of them; a run preset that was applied comes first."""
     cards: dict[str, MethodCard] = catalog.all_cards("method")
     start = preset_panel.start()
     choices = [(name, start.preset) for name in cards] if start.preset else []
-    choices += [(c.name, p.name) for c in cards.values() for p in c.presets or (Preset("", ""),)]
+    choices += method_shelf.choices()
     chosen = [(name, start.preset) for name in start.methods if start.preset and name in cards]
     method, preset = start.advised
     advised = [choice for choice in choices if choice[0] == method and preset in ("", choice[1])][:1]
     usual = chosen or advised or [choice for choice in choices if choice[0] == "cggm"][:1] or choices[:1]
+    key = start.key("new.methods")
+    # Set once and not as `default`: the shelf sets it too, and Streamlit wants one side to.
+    st.session_state.setdefault(key, usual)
     with st.container(border=True):
-        st.subheader("Method", anchor=False)
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.header("Methods", anchor=False, width="content")
+            if st.button(f"Browse all {len(cards)}", icon=":material/menu_book:", key="new.methods.browse",
+                         help="What each does, needs and costs, by where it acts"):  # fmt: skip
+                method_shelf.browse(key, data)
         picked = st.multiselect(
-            "Methods", choices, default=usual, key=start.key("new.methods"), placeholder="Choose one or several",
-            format_func=lambda c: cards[c[0]].title + (f" · {c[1]}" if c[1] else ""),
-            help="Each is trained with every seed. Joint training is the reference for all others.",
+            "Methods", choices, key=key, placeholder="Choose one or several: type a name",
+            format_func=lambda c: cards[c[0]].title + (f" · {c[1]}" if c[1] else ""), label_visibility="collapsed",
         )  # fmt: skip
+        st.caption("Each is trained with every seed. Joint training is the reference for all others.")
         return {choice: method_knobs(cards[choice[0]], choice[1]) for choice in picked}
 
 
 def method_knobs(card: MethodCard, preset: str) -> dict[str, Any]:
     """What a method is, and its knobs as the preset sets them."""
-    st.markdown("#### " + md(card.title) + (f" · {md(preset)}" if preset else ""))
+    st.markdown("### " + md(card.title) + (f" · {md(preset)}" if preset else ""))
     run = run_preset(card, preset)
     text = f"knobs as {run.title} has them" if run else card.preset(preset).text if preset else ""
-    about = [card.paper and f"{card.paper}.", card.summary, text and f"{text[:1].upper()}{text[1:]}."]
+    about = [card.summary, text and f"{text[:1].upper()}{text[1:]}.", card.paper and f"{card.paper}."]
     st.caption(md(" ".join(part for part in about if part), 800))
+    if card.cost != "1":
+        st.caption(f"Cost beyond joint training, a step: {md(card.cost, 300)}.")
     if not card.params:
         return {}
     key = preset_panel.start().key(f"new.method.{card.name}.{preset}") if run else f"new.method.{card.name}.{preset}"
@@ -129,7 +140,7 @@ def choose_training() -> tuple[dict[str, Any], str]:
     start = preset_panel.start()
     prefix = start.key("new.training")
     with st.container(border=True):
-        st.subheader("Training", anchor=False)
+        st.header("Training", anchor=False)
         left, right = st.columns([2, 1])
         device = next(p for p in more if p.name == "device")
         values = forms.knobs(first, prefix, start.training)
@@ -149,7 +160,7 @@ def choose_training() -> tuple[dict[str, Any], str]:
 def choose_words() -> tuple[str, str]:
     """Name and tags."""
     with st.container(border=True):
-        st.subheader("Name", anchor=False)
+        st.header("Name and tags", anchor=False)
         left, right = st.columns(2)
         name = left.text_input("Name", key="new.name", max_chars=200, placeholder="Optional")
         tags = right.text_input("Tags", key="new.tags", placeholder="Optional, separated by commas")
@@ -203,11 +214,12 @@ def matrix_name(name: str, config: RunConfig, methods: int, seeds: int) -> str:
 def summary(configs: Sequence[RunConfig], problem: str) -> None:
     """What would start, what keeps it from starting, and the button."""
     with st.container(border=True, key="new_run_summary"):
-        st.subheader("Start", anchor=False)
+        st.header("Start", anchor=False)
         if problem:
             st.error(md(problem, 500), icon=":material/error:")
         else:
             st.markdown(counted(configs))
+            st.caption(lasting(configs, int(st.session_state.get("new.slots", launch.slots()))))
         if configs and configs[0].is_file():
             problem = file_verdict(configs[0]) or problem
         side_by_side = 0
@@ -246,6 +258,17 @@ def counted(configs: Sequence[RunConfig]) -> str:
         return "**1 run** of " + str(configs[0].training.epochs) + " epochs."
     what = f"{methods} method{'s' * (methods > 1)} × {seeds} seed{'s' * (seeds > 1)}"
     return f"{what} = **{len(configs)} runs** of {configs[0].training.epochs} epochs each."
+
+
+def lasting(configs: Sequence[RunConfig], side_by_side: int) -> str:
+    """How long that will take, and what says so."""
+    found = durations.expected(configs, session.catalogue().runs(), min(side_by_side, len(configs)))
+    if math.isnan(found.seconds):
+        return "No run on these data with this model has finished here, so how long it takes is not known yet."
+    many = f"{found.runs} finished run{'s' * (found.runs > 1)} on these data"
+    kind = "" if found.alike else ", in part with other methods"
+    where = "; they came with the lab, from another computer" if found.elsewhere else ""
+    return f"About {launch.duration(found.seconds)}, judging by {many}{kind}{where}."
 
 
 def file_verdict(config: RunConfig) -> str:
@@ -297,12 +320,13 @@ def page() -> None:
     configs: list[RunConfig] = []
     problem = ""
     with form:
-        preset_place, methods_place, data_place = st.container(), st.container(), st.container()
+        preset_place, data_place, methods_place, model_place = (st.container() for _ in range(4))
         with data_place:
             data = choose_data()
-            model = choose_model(data)
         with methods_place:
-            methods = choose_methods()
+            methods = choose_methods(data[2])
+        with model_place:
+            model = choose_model(data)
         training, seeds = choose_training()
         words = choose_words()
         with preset_place:

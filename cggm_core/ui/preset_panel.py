@@ -163,9 +163,8 @@ def panel(form: Form) -> None:
     cards: dict[str, RunPresetCard] = catalog.all_cards("preset")
     applied = start().preset
     with st.container(border=True):
-        st.subheader("Preset", anchor=False)
         name = st.selectbox(
-            "Preset of a whole run", [_NONE, *cards], key="new.preset",
+            "Start from a preset of the paper", [_NONE, *cards], key="new.preset",
             format_func=lambda n: f"{n} · {cards[n].title}" if n else "None: the lab's own defaults",
             help="The settings of the paper's four experiments (Table 7), for any data and any method. Whatever is "
             "changed afterwards wins.",
