@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from cggm_core.analysis import comparison
 from cggm_core.cards import Value
-from cggm_core.config import WATCHING, RunConfig
+from cggm_core.config import WATCHING, RunConfig, Training
 from cggm_core.errors import CggmError
 from cggm_core.store.protocols import RunInfo
 
@@ -28,6 +28,7 @@ PAPER_VALUES: dict[Knob, tuple[float, ...]] = {
 }
 SYMBOLS: dict[Knob, str] = {"rho": "ρ", "lam": "λ"}
 JOINT, MAGNITUDE, DIRECTION, BOTH = "joint training", "magnitude only", "direction only", "magnitude and direction"
+_UNWATCHED: dict[str, Any] = {name: getattr(Training(), name) for name in WATCHING}
 _METHODS = ("joint", "cggm", "unimodal")
 
 
@@ -129,8 +130,7 @@ def canonical(config: RunConfig) -> RunConfig:
     CGGM with lambda 0 is CGGM without direction, and without magnitude and direction it is joint training (its card's
     neutral setting, bit for bit). Seed, words for people and what is only watched are left out.
     """
-    watched = {name: getattr(RunConfig().training, name) for name in WATCHING}
-    plain = replace(config, name="", tags=(), notes="", training=replace(config.training, seed=0, **watched))
+    plain = replace(config, name="", tags=(), notes="", training=replace(config.training, seed=0, **_UNWATCHED))
     if config.method != "cggm":
         return plain
     knobs = dict(config.method_params)
