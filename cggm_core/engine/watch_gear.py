@@ -15,6 +15,7 @@ from torch import Tensor
 from cggm_core.cards import MethodCard
 from cggm_core.config import Training
 from cggm_core.engine import watch_run
+from cggm_core.engine.costs import Costs
 from cggm_core.engine.measuring import Measuring
 from cggm_core.engine.readers import UnimodalReaders
 from cggm_core.engine.recorder import Recorder
@@ -24,6 +25,7 @@ from cggm_core.engine.watch_hooks import Heard
 from cggm_core.engine.watch_model import WatchedModel
 from cggm_core.engine.watch_step import Part, WatchedStep, joined, read, settled_target, together
 from cggm_core.errors import CapabilityError
+from cggm_core.measures.costs import Size, size_of
 from cggm_core.measures.gradients import measure_dtype
 from cggm_core.names import MetricKey
 from cggm_core.protocols.data import TaskSpec
@@ -32,6 +34,8 @@ from cggm_core.protocols.step import Phase
 from cggm_core.protocols.task import Tally, Task
 from cggm_core.protocols.tasks import make_task
 from cggm_core.store import RunWriter
+
+STEP_SECONDS = MetricKey("step_seconds")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Gear:
         self._trained = self._trainable()
         self._measuring = self._measure()
         self.snapshots = self._taker(first.heard)
+        self._costs, self._costs_at = Costs(self.device), -1
         if plan.method is not None:
             plan.method.setup(_context(plan, self.device))
             plan.method.on_epoch_start(epoch)
@@ -146,9 +151,23 @@ class Gear:
         if self._plan.method is not None:
             self._plan.method.on_step_end(step)
         self._measuring.finish(step)
+        self._costs.step(host[STEP_SECONDS])
         row = self._measuring.columns, self._measuring.vector, host
         self.recorder.step(step.index, step.epoch, *row)
         self._bridges.step(step.index, *row)
+
+    def record_costs(self, index: int, epoch: int) -> None:
+        """Record what a step costs, as far as a loop that is not ours tells: the whole model is not known."""
+        if index in (0, self._costs_at):
+            return  # nothing new: the end of a loop that has ended its epoch
+        self._costs_at, readers = index, self.readers
+        sizes = {
+            "classifier": size_of([readers.modules], readers.optimiser) if readers else Size(0, 0),
+            "method": Size(0, 0),  # a method with parts of its own cannot balance a watched loop
+        }
+        found = self._costs.readings(sizes)
+        self.recorder.costs(max(0, index - 1), epoch, found)
+        self._bridges.values(max(0, index - 1), found)
 
     def validate(self, heard: Heard, target: Tensor) -> None:
         """Count the predictions of one batch that is not learnt from."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from cggm_core.engine import watch_run
 from cggm_core.engine.watch_bridges import Bridge, Bridges
 from cggm_core.engine.watch_checks import check_called, check_gradients, check_samples
-from cggm_core.engine.watch_gear import Gear, Plan, in_full_precision, unscale
+from cggm_core.engine.watch_gear import STEP_SECONDS, Gear, Plan, in_full_precision, unscale
 from cggm_core.engine.watch_hooks import Ears, Heard
 from cggm_core.engine.watch_run import LOG, End, Requests
 from cggm_core.engine.watch_step import Part, WatchedStep, settled_target
@@ -159,6 +159,7 @@ class Watch:
         if self._gear is not None:
             found = self._gear.counted() | found
             self._gear.recorder.epoch(max(0, self._index - 1), self._epoch, found)
+            self._gear.record_costs(self._index, self._epoch)
             self._bridges.values(max(0, self._index - 1), found)
         if self._plan.method is not None:
             self._plan.method.on_epoch_end(self._epoch, {str(key): value for key, value in found.items()})
@@ -190,6 +191,8 @@ class Watch:
         try:
             with contextlib.suppress(Exception):  # the rows before it count more than the last one
                 self._finish()
+                if self._gear is not None:
+                    self._gear.record_costs(self._index, self._epoch)
             if self._gear is not None:
                 self._gear.recorder.catch_up()
                 if self._gear.snapshots is not None:
@@ -271,7 +274,7 @@ class Watch:
         """Numbers of the step that are on the host already."""
         now = time.perf_counter()
         seconds, self._ended = now - self._ended, now
-        found = {MetricKey("step_seconds"): seconds, MetricKey("samples_per_second"): samples / max(seconds, 1e-9)}
+        found = {STEP_SECONDS: seconds, MetricKey("samples_per_second"): samples / max(seconds, 1e-9)}
         rate = self._plan.optimisers[0].param_groups[0]["lr"] if self._plan.optimisers else None
         if rate is None or (isinstance(rate, Tensor) and rate.device.type != "cpu"):
             return found  # a rate that lives on a GPU would have to be waited for

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import cggm_core
+from cggm_core.analysis.costs import cost_table
 from cggm_core.engine import worker
 from cggm_core.engine.costs import Clock, Costs
 from cggm_core.names import COSTS, MetricKey
@@ -87,3 +89,27 @@ def test_a_run_stopped_in_its_first_epoch_has_costs_too(runs_root: Path) -> None
 
     assert worker.run(prepared, folder, progress=count) == "stopped"
     assert open_reader(folder).info().summary[MetricKey("median_step_seconds")].last > 0
+
+
+def test_a_watched_loop_records_its_time_and_its_classifiers(runs_root: Path) -> None:
+    from tests.support.watching import batches, built, encoders, info
+
+    net = built()
+    watch = cggm_core.watch(encoders(net), head=net.head, task="classification", method="cggm", runs=runs_root,
+                            knobs={"direction": False})  # fmt: skip
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    for audio, text, target in batches(5):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(audio, text), target)
+        loss.backward()
+        watch.step(loss, target)
+        optimiser.step()
+    watch.close()
+    last = {key.metric: value.last for key, value in info(watch).summary.items() if key.metric in COSTS}
+    assert last["median_step_seconds"] > 0
+    assert last["classifier_parameters"] > 0
+    assert last["classifier_bytes"] >= 16 * last["classifier_parameters"]  # Adam's two moments among them
+    # The whole model is not known, nor are the parts of a step that the loop takes itself.
+    assert not {"model_parameters", "model_bytes", "median_classifier_seconds"} & set(last)
+    (cost,) = cost_table({"cggm": (info(watch),)}).values()
+    assert (cost.added_parameters, cost.step_ratio) == (last["classifier_parameters"], 1)
