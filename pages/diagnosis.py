@@ -61,7 +61,7 @@ def page(run_id: str) -> None:
             ask_for_look(info)
         finding_cards(found, reader, "diagnosis")
         measures(found)
-        st.subheader("What if", anchor=False)
+        st.header("What if", anchor=False)
         st.caption(
             "The coefficient of CGGM, computed anew from the scores this run recorded, for a setting of your choice; "
             "nothing is trained."
@@ -71,7 +71,7 @@ def page(run_id: str) -> None:
 
 def measures(found: Diagnosed) -> None:
     """The other figures the verdict reads, whether or not a finding points at them."""
-    st.subheader("All measures", anchor=False)
+    st.header("All measures", anchor=False)
     specs = [
         pictures.preferences(found.record),
         *(pictures.robustness(found.record, kind) for kind in pictures.KINDS),

@@ -74,9 +74,9 @@ def own_loop() -> None:
         "The run appears on every page while it trains. Its numbers are those of the lab's own trainer, from the same "
         "code; looking changes no bit of your training."
     )
-    st.subheader("What you give, what you get", anchor=False)
+    st.header("What you give, what you get", anchor=False)
     table(pd.DataFrame(UNLOCKS, columns=["You give", "You get"]))
-    st.subheader("Whole programs", anchor=False)
+    st.header("Whole programs", anchor=False)
     # Names and not titles: the address carries what the box shows.
     name = st.selectbox("Program", list(programs), key="program", bind="query-params", width=420)
     chosen = programs[name]
@@ -97,7 +97,7 @@ def cards(kind: str, label: str) -> None:
     name = st.selectbox(label, list(found), key=f"card_{kind}", bind="query-params", width=420)
     card = found[name]
     with st.container(border=True):
-        st.subheader(md(card.title), anchor=False)
+        st.header(md(card.title), anchor=False)
         st.markdown(md(card.summary, 600))
         table(pd.DataFrame(shelves.facts(card).items(), columns=["", " "]), header=False)
         if card.params:

@@ -105,7 +105,7 @@ def header(info: RunInfo, events: tuple[Event, ...]) -> None:
         "preset": config.get("preset", ""), "seed": seed, "device": device,
     }  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(md(info.name or info.id, 80), width="content", anchor=False)
+        st.header(md(info.name or info.id, 80), width="content", anchor=False)
         st.badge(state, icon=icon, color=colour)  # type: ignore[arg-type]
         if info.sample:
             st.badge("sample", icon=":material/inventory_2:", color="gray")

@@ -224,7 +224,7 @@ def trash_label(run_id: str) -> str:
 def nothing_yet() -> None:
     """The page before the first run."""
     with st.container(border=True):
-        st.subheader("No runs yet", anchor=False)
+        st.header("No runs yet", anchor=False)
         st.markdown(
             "A run is one training with one configuration and one seed. Start one here, or from a terminal; "
             "either way it appears in this list, and its plots move while it trains."

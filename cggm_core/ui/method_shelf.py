@@ -68,7 +68,7 @@ def shelf(key: str, data: DatasetCard | None) -> None:
             lever = catalog.card("method", choice[0]).lever
             groups.setdefault(LEVERS.get(lever, lever), []).append(choice)
     for title, members in groups.items():
-        st.subheader(title, anchor=False)
+        st.header(title, anchor=False)
         with st.grid(2, min_column_width=CARD_WIDTH, gap="small"):
             for choice in members:
                 with st.container(border=True, height="stretch", gap="xxsmall"):

@@ -50,7 +50,7 @@ def figure_card(
 def _export(spec: FigureSpec, key: str) -> None:
     """Downloads, made when clicked; the buttons exist only while the menu is open."""
     menu = st.popover(
-        "", icon=":material/download:", type="tertiary", key=f"{key}.export", on_change="rerun",
+        "Save", icon=":material/download:", type="tertiary", key=f"{key}.export", on_change="rerun",
         help=f"Save {plain(spec.title).lower()}",
     )  # fmt: skip
     if not menu.open:

@@ -63,7 +63,7 @@ def _panel() -> None:
         if living:
             done = launch.progress(state, root)
             with st.container(border=True):
-                st.subheader("Queue", anchor=False)
+                st.header("Queue", anchor=False)
                 st.progress(done.share, f"{done.ended} of {done.jobs} runs ended")
                 st.caption(f"{headline(state, done)}. It goes on when this page is closed.")
                 _jobs(state, living, done.shares)

@@ -99,7 +99,7 @@ def headline(found: Diagnosed, key: str) -> None:
     left, right = st.columns([1, 1], gap="medium")
     with left:
         _head([first])
-        st.markdown(f"### {md(verdict.headline, 600)}")
+        st.markdown(f"## {md(verdict.headline, 600)}")
         if verdict.dominant or verdict.lagging:
             lagging = ", ".join(f"**{md(name, 60)}**" for name in verdict.lagging) or "nobody"
             st.markdown(f"Dominant: **{md(verdict.dominant or 'no single modality', 80)}** · lagging: {lagging}")
@@ -124,7 +124,7 @@ def finding_cards(found: Diagnosed, reader: RunReader, key: str) -> None:
         groups.setdefault(finding.rule, []).append(finding)
     if not groups:
         return
-    st.subheader("Findings", anchor=False)
+    st.header("Findings", anchor=False)
     with st.grid(2, min_column_width=CARD_WIDTH, gap="small"):
         for rule, members in groups.items():
             with st.container(border=True, gap="xsmall", height="stretch"):

@@ -8,18 +8,25 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import pytest
 
+from cggm_core import launch
+from cggm_core.store import ENDED, Catalogue
+
 ROOT = Path(__file__).resolve().parents[2]
+START_PAGE = "runs"
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
 ]  # fmt: skip
+
+
+Visit = Callable[..., "Watched"]
 
 
 # Ended with its module: while it lives, an asyncio loop runs in this thread, and no other test could start one.
@@ -33,12 +40,50 @@ def driver(chromium: str) -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of runs of a module; what still trains in it is stopped at the end."""
+    folder = tmp_path_factory.mktemp("browser") / "runs"
+    folder.mkdir()
+    yield folder
+    for info in Catalogue(folder).runs():
+        if info.state not in ENDED and not info.damaged:
+            launch.stop(folder, info.id, grace=5)
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path, chromium: str) -> Iterator[str]:
+    """Address of the app over the module's runs."""
+    with served(runs, runs.parent / "server.log") as found:
+        yield found
+
+
+@pytest.fixture
+def visit(driver: Any, address: str) -> Iterator[Visit]:
+    """Opens pages of the app, each in a context of its own, and closes them all."""
+    opened: list[Watched] = []
+
+    def visited(path: str = "/", **given: Any) -> Watched:
+        opened.append(Watched(driver, address, **given))
+        opened[-1].open(path)
+        return opened[-1]
+
+    yield visited
+    for watched in opened:
+        watched.close()
+
+
 @pytest.fixture(scope="session")
 def pictures() -> Path:
     """Where screenshots are kept."""
     folder = Path(os.environ.get("CGGM_ARTIFACTS") or ROOT / "artifacts") / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def address_of(page: str, run_id: str) -> str:
+    """Where a page stands, with a run for it to show."""
+    return f"/{'' if page == START_PAGE else page}?run={run_id}&runs={run_id}"
 
 
 @contextlib.contextmanager

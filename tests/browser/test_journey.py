@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cggm_core import catalog, launch
-from cggm_core.store import ENDED, Catalogue, open_reader, read_marks, trash, trashed
+from cggm_core import catalog
+from cggm_core.store import Catalogue, open_reader, read_marks, trash, trashed
 from tests.browser.charts import hidden, hide_a_line, last_step, wait_draws, x_range, zoom
-from tests.browser.conftest import ROOT, Watched, served
+from tests.browser.conftest import ROOT, Visit, Watched, address_of, served
 from tests.pages import making
 from tests.pages.test_pages import HOSTILE, hostile
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
-START_PAGE = "runs"
 PAINT_SECONDS = 2.0
-Visit = Callable[..., Watched]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("journey") / "runs"
-    folder.mkdir()
-    yield folder
-    for info in Catalogue(folder).runs():
-        if info.state not in ENDED and not info.damaged:
-            launch.stop(folder, info.id, grace=5)
-
-
-@pytest.fixture(scope="module")
-def address(runs: Path, chromium: str) -> Iterator[str]:
-    with served(runs, runs.parent / "server.log") as found:
-        yield found
-
-
-@pytest.fixture
-def visit(driver: Any, address: str) -> Iterator[Visit]:
-    opened: list[Watched] = []
-
-    def visited(path: str = "/", **given: Any) -> Watched:
-        opened.append(Watched(driver, address, **given))
-        opened[-1].open(path)
-        return opened[-1]
-
-    yield visited
-    for watched in opened:
-        watched.close()
 
 
 def sample_run(runs: Path) -> str:
@@ -143,26 +111,10 @@ def wait_for(found: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 @pytest.mark.parametrize("page", catalog.all_cards("page"))
-def test_a_page_asked_for_first_stands_in_its_frame(page: str, visit: Visit, runs: Path, pictures: Path) -> None:
-    run_id = making.finished(runs, making.config(name="looked at"))
-    path = "/" if page == START_PAGE else f"/{page}"
-    for scheme, size in (("light", (1440, 900)), ("dark", (1440, 900)), ("light", (800, 900))):
-        watched = visit(f"{path}?run={run_id}&runs={run_id}", scheme=scheme, size=size)
-        watched.settled()
-        titles = watched.page.locator("[data-testid=stSidebarNavLink]").all_inner_texts()
-        assert len(titles) == len(catalog.all_cards("page"))
-        watched.page.wait_for_timeout(700)
-        watched.page.screenshot(path=pictures / f"page-{page}-{scheme}-{size[0]}.png")
-        wide = watched.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0, "the page scrolls sideways"
-        watched.check()
-
-
-@pytest.mark.parametrize("page", catalog.all_cards("page"))
 def test_what_users_typed_loads_links_and_draws_nothing(page: str, visit: Visit, runs: Path) -> None:
     text = " ".join(HOSTILE[kind] for kind in ("image", "html", "link", "icons", "latex"))
     run_id = hostile(runs, text)
-    watched = visit(f"{'/' if page == START_PAGE else f'/{page}'}?run={run_id}&runs={run_id}")
+    watched = visit(address_of(page, run_id))
     watched.settled()
     watched.page.wait_for_timeout(700)
     main = watched.page.locator("[data-testid=stMain]")

@@ -36,7 +36,7 @@ def test_every_card_can_be_read(shelf: str, root: Path, open_page: Open) -> None
         for name, card in catalog.all_cards(kind).items():
             at = at.selectbox(key=f"card_{kind}").set_value(name).run()
             assert not at.exception, (name, at.exception)
-            assert card.title in [title.value.replace("\\", "") for title in at.subheader]
+            assert card.title in [title.value.replace("\\", "") for title in at.header]
 
 
 def test_a_link_names_a_card(root: Path, open_page: Open) -> None:

@@ -32,7 +32,7 @@ def names(at: AppTest) -> list[str]:
 
 def test_before_the_first_run_the_page_says_how_to_start_one(root: Path, open_page: Open) -> None:
     at = open_page()
-    assert at.subheader[0].value == "No runs yet"
+    assert at.header[0].value == "No runs yet"
     button(at, "Start the first run").click().run()
     assert at.title[0].value == "New run"
 
