@@ -11,9 +11,10 @@ import streamlit as st
 
 from cggm_core import names
 from cggm_core.analysis import comparison
+from cggm_core.analysis.grids import guarded
 from cggm_core.analysis.scores import Members, finished, key_label, reading, score_table
 from cggm_core.analysis.series import Axis, FloatArray, axis_values, smoothed
-from cggm_core.analysis.tables import ScoreTable, guarded, to_csv, to_latex
+from cggm_core.analysis.tables import ScoreTable, to_csv, to_latex
 from cggm_core.cards import PageCard
 from cggm_core.figures.comparison import SPREADS, Group, compared
 from cggm_core.names import MetricKey

@@ -8,6 +8,7 @@ import streamlit as st
 
 from cggm_core.analysis.scores import configurations
 from cggm_core.cards import PageCard
+from cggm_core.embedding.obtained import obtained
 from cggm_core.figures.print import WIDTHS
 from cggm_core.figures.report import write_report
 from cggm_core.store import RunInfo
@@ -85,7 +86,8 @@ def make(chosen: list[RunInfo], baseline: str, half_life: float, width: float) -
     write_report(
         [(info, session.reader(info.id)) for info in chosen], file, baseline=baseline, half_life=half_life,
         width=width,
-        tell=lambda done, total, what: bar.progress(done / total, f"{done + 1} of {total}: {md(what, 120)}") and None,
+        mapped=lambda found, tell: obtained(session.runs_root(), found.vectors, "tsne", tell=tell),
+        tell=lambda share, what: bar.progress(min(1.0, share), md(what, 120)) and None,
     )  # fmt: skip
     bar.empty()
     return file.getvalue()

@@ -83,7 +83,9 @@ def _report(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) ->
         raise ConfigError("a report is written to a file; name one with --out")
     path = Path(given.out)
     _check_place(path, given.force)
-    from cggm_core.figures.report import write_report  # matplotlib: half a second that other exports do not pay
+    # matplotlib: half a second that other exports do not pay
+    from cggm_core.embedding.obtained import obtained
+    from cggm_core.figures.report import write_report
 
     with contextlib.ExitStack() as held:
         read = [
@@ -91,7 +93,9 @@ def _report(runs: Catalogue, found: Sequence[str], given: argparse.Namespace) ->
         ]
         try:
             with _whole(path) as file:
-                count = write_report(read, file)
+                count = write_report(
+                    read, file, mapped=lambda found, tell: obtained(runs.root, found.vectors, "tsne", tell=tell)
+                )
         except OSError as error:
             raise ConfigError(f"{given.out} cannot be written: {error.strerror or error}") from error
     print(f"{count} figures of {len(read)} {'run' if len(read) == 1 else 'runs'} in {path}")

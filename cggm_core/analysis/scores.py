@@ -50,24 +50,50 @@ def key_label(key: MetricKey) -> str:
     return f"{words}: {key.modality}" if key.modality else words
 
 
-def score_table(by_name: Members, only: Sequence[MetricKey] = ()) -> ScoreTable:
-    """Newest validation and test scores of runs, fused and unimodal, against the first configuration.
+def final_keys(by_name: Members) -> list[MetricKey]:
+    """What runs say at their end, test before validation: scores, the task's metrics, scores of single modalities."""
+    found = dict.fromkeys(key for runs in by_name.values() for info in runs for key in info.summary
+                          if key.metric.startswith(("val_", "test_")))  # fmt: skip
+    return sorted(found, key=_rank)
+
+
+def score_keys(by_name: Members) -> list[MetricKey]:
+    """Fused and unimodal scores, test before validation."""
+    return [key for key in final_keys(by_name) if key.metric.partition("_")[2] in _SHOWN]
+
+
+def metric_keys(by_name: Members) -> list[MetricKey]:
+    """The task's own metrics on the test split, as the paper's Tables 2 to 4 have them."""
+    return [key for key in final_keys(by_name) if key.metric.startswith("test_") and not key.modality
+            and key.metric not in ("test_score", "test_loss")]  # fmt: skip
+
+
+def _rank(key: MetricKey) -> tuple[bool, int, int]:
+    word = key.metric.partition("_")[2]
+    order = list(names.METRICS)
+    return (
+        key.metric.startswith("val_"),
+        0 if word == "score" else 2 if word == "unimodal_score" else 3 if word == "loss" else 1,
+        order.index(key.metric) if key.metric in order else len(order),
+    )
+
+
+def score_table(by_name: Members, keys: Sequence[MetricKey] | None = None) -> ScoreTable:
+    """Newest values of runs against the first configuration.
 
     Args:
         by_name: runs by configuration, not empty, the baseline first; as `configurations` and `finished` give them.
-        only: the numbers wanted, in this order; empty takes every score that is recorded.
+        keys: what is compared, in this order; None for validation and test scores, fused and unimodal.
     """
     baseline = next(iter(by_name))
-    found = dict.fromkeys(key for runs in by_name.values() for info in runs for key in info.summary
-                          if key.metric.removeprefix("val_").removeprefix("test_") in _SHOWN
-                          and key.metric.startswith(("val_", "test_")))  # fmt: skip
-    keys = list(only) or sorted(found, key=lambda k: (k.metric.startswith("val_"), bool(k.modality)))
+    keys = score_keys(by_name) if keys is None else list(keys)
     columns = tuple(Column(str(key), key_label(key), names.metric(key.metric).direction) for key in keys)
     rows = {}
+    pinned_values = {key: values(by_name[baseline], key) for key in keys}
     for name, runs in by_name.items():
         cells = []
         for key in keys:
-            own, pinned = values(runs, key), values(by_name[baseline], key)
+            own, pinned = values(runs, key), pinned_values[key]
             # Two runs of one seed count once each in the mean, but a pair needs one run a seed.
             pair = None if name == baseline else comparison.paired(own, pinned)
             cells.append(
@@ -84,7 +110,8 @@ def values(runs: Sequence[RunInfo], key: MetricKey) -> dict[int, float]:
 
 def reading(table: ScoreTable) -> str:
     """What the number of seeds allows to say."""
-    pairs = [cell.paired for cells in table.rows.values() for cell in cells if cell.paired]
+    by_column = [[cells[number].paired for cells in table.rows.values()] for number in range(len(table.columns))]
+    pairs = [pair for column in by_column for pair in column if pair]
     text = (
         "Mean and standard deviation over seeds, at the end of training; the difference is to the baseline, seed "
         "by seed."
@@ -94,13 +121,18 @@ def reading(table: ScoreTable) -> str:
     most = max(pair.n for pair in pairs)
     if most < 2:
         return f"{text} Fewer than two seeds in common: no interval and no test is possible. Add seeds."
-    tested = sum(1 for pair in pairs if math.isfinite(pair.p))
-    smallest = min(1.0, tested * 2 / 2**most)
-    if smallest > 0.05:
-        enough = math.ceil(math.log2(40 * tested))
-        return (
-            f"{text} With {most} pairs and {tested} comparisons the smallest p (Holm) the exact test can give is "
-            f"{smallest:.3g}, so no difference can reach 0.05: read the intervals, and add seeds ({enough} suffice for "
-            "as many comparisons) before calling one better."
-        )
-    return f"{text} {tested} comparisons are made at once; p (Holm) allows for all of them, p does not."
+    tested = max(sum(1 for pair in column if pair and math.isfinite(pair.p)) for column in by_column)
+    counted = f"{tested} comparisons are" if tested > 1 else "one comparison is"
+    told = f"{text} {counted} made of each number, and p (Holm) allows for that; p alone does not."
+    least = comparison.least_p(most)
+    if least == 0.0:
+        return told
+    told = f"{told} The exact sign-flip test of {most} pairs gives no p below {least:.3g}"
+    smallest = min(1.0, tested * least)
+    if smallest <= 0.05:
+        return f"{told}."
+    enough = math.ceil(math.log2(40 * tested))
+    return (
+        f"{told}, after Holm {smallest:.3g}: no difference can reach 0.05. Read the intervals, and add seeds "
+        f"({enough} suffice for as many comparisons) before calling one better."
+    )

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cggm_core.analysis.comparison import Paired, Sample, holm
-from cggm_core.names import Direction
+import numpy as np
+import pandas as pd
 
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "−": "$-$", "±": r"$\pm$",
-    "→": r"$\rightarrow$", "ρ": r"$\rho$", "λ": r"$\lambda$",
-}  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from cggm_core.analysis.comparison import Paired, Sample, bootstrap, holm
+from cggm_core.analysis.grids import Grid, csv_of
+from cggm_core.analysis.latex import latex_escaped, tabular
+from cggm_core.names import Direction
 
 
 @dataclass(frozen=True)
@@ -62,22 +57,39 @@ class ScoreTable:
     rows: Mapping[str, tuple[Cell, ...]]
     baseline: str
 
-    def best(self, column: int) -> str | None:
-        """Name of the configuration with the best mean; None where no way is better or nothing is known."""
-        sign = {"higher": 1.0, "lower": -1.0}.get(self.columns[column].direction)
+    def ranked(self, column: int) -> tuple[str, ...]:
+        """Names of the configurations by their mean, the best first; none where no way is better or one is known."""
+        sign = {"higher": -1.0, "lower": 1.0}.get(self.columns[column].direction)
+        if sign is None:
+            return ()
         known = {
             name: sign * cells[column].sample.mean
             for name, cells in self.rows.items()
-            if sign is not None and math.isfinite(cells[column].sample.mean)
+            if math.isfinite(cells[column].sample.mean)
         }
-        return max(known, key=lambda name: known[name]) if len(known) > 1 else None
+        return tuple(sorted(known, key=lambda name: known[name])) if len(known) > 1 else ()
+
+    def best(self, column: int) -> str | None:
+        """Name of the configuration with the best mean; None where no way is better or nothing is known."""
+        return next(iter(self.ranked(column)), None)
 
     def adjusted(self) -> dict[tuple[str, int], float]:
-        """P of every difference in the table, by configuration and column, adjusted by Holm for all of them."""
-        places = [(name, number, cell.paired) for name, cells in self.rows.items() for number, cell in enumerate(cells)]
-        tested = [(name, number, pair.p) for name, number, pair in places if pair is not None]
-        adjusted = holm([p for _, _, p in tested])
-        return {(name, number): p for (name, number, _), p in zip(tested, adjusted, strict=True)}
+        """P of every difference by configuration and column, by Holm for all comparisons of its column.
+
+        Every number is a question of its own, asked of all configurations at once; who looks at many numbers for any
+        difference at all must allow for that as well.
+        """
+        made: dict[tuple[str, int], float] = {}
+        for number in range(len(self.columns)):
+            tested = {name: cells[number].paired for name, cells in self.rows.items()}
+            pairs = {name: pair.p for name, pair in tested.items() if pair is not None}
+            made |= {(name, number): p for name, p in zip(pairs, holm(list(pairs.values())), strict=True)}
+        return made
+
+    def only(self, numbers: Sequence[int]) -> ScoreTable:
+        """The table of some of the columns."""
+        rows = {name: tuple(cells[number] for number in numbers) for name, cells in self.rows.items()}
+        return ScoreTable(tuple(self.columns[number] for number in numbers), rows, self.baseline)
 
 
 def spread_text(sample: Sample, digits: int = 3) -> str:
@@ -89,82 +101,76 @@ def spread_text(sample: Sample, digits: int = 3) -> str:
     return f"{sample.mean:.{digits}f} ± {sample.std:.{digits}f}"
 
 
-def latex_escaped(text: str) -> str:
-    """Text that LaTeX prints as it is; control characters are dropped."""
-    return "".join(_LATEX.get(c, c) for c in text if c.isprintable())
-
-
 def to_latex(table: ScoreTable, *, caption: str = "", digits: int = 3) -> str:
-    """A booktabs table: mean ± standard deviation, best mean bold, n a column of its own.
+    """A booktabs table: mean ± standard deviation, best mean bold, second underlined, n a column of its own.
 
     Args:
         table: what to set.
         caption: our own words or a user's; escaped either way.
         digits: after the point.
     """
-    heads = " & ".join(latex_escaped(column.label) for column in table.columns)
-    lines = [r"\begin{table}[t]", r"\centering"]
-    if caption:
-        lines.append(rf"\caption{{{latex_escaped(caption)}}}")
-    lines += [rf"\begin{{tabular}}{{lr{'c' * len(table.columns)}}}", r"\toprule",
-              rf"Configuration & $n$ & {heads} \\", r"\midrule"]  # fmt: skip
+    ranks = [table.ranked(number)[:2] for number in range(len(table.columns))]
+    rows = []
     for name, cells in table.rows.items():
-        shown = [_latex_cell(table, name, number, cell, digits) for number, cell in enumerate(cells)]
-        n = max((cell.sample.n for cell in cells), default=0)
-        lines.append(rf"{{}}{latex_escaped(name)} & {n} & {' & '.join(shown)} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+        shown = [_latex_cell(ranks[number], name, cell, digits) for number, cell in enumerate(cells)]
+        rows.append([latex_escaped(name), str(max((cell.sample.n for cell in cells), default=0)), *shown])
+    heads = ["Configuration", "$n$", *(latex_escaped(column.label) for column in table.columns)]
+    return tabular(heads, rows, f"lr{'c' * len(table.columns)}", caption=latex_escaped(caption, 300),
+                   wide=len(table.columns) > 3)  # fmt: skip
 
 
-def settings_latex(apart: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> str:
-    """Settings in which configurations differ, one line each, as a booktabs table.
+def _latex_cell(ranks: Sequence[str], name: str, cell: Cell, digits: int) -> str:
+    text = latex_escaped(spread_text(cell.sample, digits))
+    if name not in ranks:
+        return text
+    return rf"\textbf{{{text}}}" if ranks[0] == name else rf"\underline{{{text}}}"
+
+
+def settings_grid(apart: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> Grid:
+    """Settings in which configurations differ: a row a setting, or a row a configuration where those are more.
 
     Args:
         apart: setting to value by configuration, as `comparison.differences` gives it.
-        names: of the configurations, in the order of the columns.
+        names: of the configurations.
     """
-    heads = " & ".join(latex_escaped(name) for name in names)
-    lines = [r"\begin{table}[t]", r"\centering", rf"\begin{{tabular}}{{l{'c' * len(names)}}}", r"\toprule",
-             rf"Setting & {heads} \\", r"\midrule"]  # fmt: skip
-    for key, one in apart.items():
-        cells = (latex_escaped(str(one[name])[:80]) if name in one else "--" for name in names)
-        lines.append(rf"{{}}{latex_escaped(key)} & {' & '.join(cells)} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    title, how = "Settings that differ", "What is not listed is the same in every configuration."
+    if len(names) > max(4, len(apart)):
+        rows = tuple((name, *(_setting(apart[key], name) for key in apart)) for name in names)
+        return Grid("settings", title, how, ("configuration", *apart), rows)
+    rows = tuple((key, *(_setting(one, name) for name in names)) for key, one in apart.items())
+    return Grid("settings", title, how, ("setting", *names), rows)
 
 
-def settings_csv(apart: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> str:
-    """The same as CSV; text that could be a formula gets an apostrophe."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["setting", *map(guarded, names)])
-    for key, one in apart.items():
-        writer.writerow([guarded(key), *(guarded(str(one.get(name, ""))) for name in names)])
-    return file.getvalue()
+def _setting(one: Mapping[str, object], name: str) -> str:
+    return str(one[name])[:80] if name in one else "–"
 
 
-def _latex_cell(table: ScoreTable, name: str, number: int, cell: Cell, digits: int) -> str:
-    text = latex_escaped(spread_text(cell.sample, digits))
-    return rf"\textbf{{{text}}}" if table.best(number) == name else text
-
-
-def to_csv(table: ScoreTable) -> str:
-    """One line a configuration and number, every digit; text that could be a formula gets an apostrophe."""
-    rows: list[Sequence[object]] = []
+def to_frame(table: ScoreTable) -> pd.DataFrame:
+    """One row a configuration and number, every digit."""
+    rows: list[dict[str, object]] = []
     adjusted = table.adjusted()
     for name, cells in table.rows.items():
         for number, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
             s, p = cell.sample, cell.paired
-            against: list[object] = ["", "", "", "", "", "", "baseline"]
-            if p is not None:
-                against = [p.n, p.mean, p.low, p.high, p.p, adjusted[name, number], p.test]
-            rows.append([guarded(name), guarded(column.key), s.n, s.mean, s.std, s.low, s.high, *against])
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["configuration", "metric", "n", "mean", "std", "ci95_low", "ci95_high", "pairs", "difference",
-                     "difference_ci95_low", "difference_ci95_high", "p", "p_holm", "test"])  # fmt: skip
-    writer.writerows(rows)
-    return file.getvalue()
+            low, high = bootstrap(p.differences) if p else (math.nan, math.nan)
+            rows.append({
+                "configuration": name, "metric": column.key, "n": s.n, "mean": s.mean, "std": s.std,
+                "ci95_low": s.low, "ci95_high": s.high, "pairs": p.n if p else np.nan,
+                "difference": p.mean if p else np.nan, "difference_ci95_low": p.low if p else np.nan,
+                "difference_ci95_high": p.high if p else np.nan, "difference_bootstrap95_low": low,
+                "difference_bootstrap95_high": high, "p": p.p if p else np.nan,
+                "p_holm": adjusted[name, number] if p else np.nan, "test": p.test if p else "baseline",
+            })  # fmt: skip
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def guarded(text: str) -> str:
-    """A text cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+_COLUMNS = (
+    "configuration", "metric", "n", "mean", "std", "ci95_low", "ci95_high", "pairs", "difference",
+    "difference_ci95_low", "difference_ci95_high", "difference_bootstrap95_low", "difference_bootstrap95_high", "p",
+    "p_holm", "test",
+)  # fmt: skip
+
+
+def to_csv(table: ScoreTable) -> str:
+    """The same as CSV; text that could be a formula gets an apostrophe."""
+    return csv_of(to_frame(table)).decode()

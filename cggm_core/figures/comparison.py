@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ SPREADS: dict[Spread, str] = {
     "range": "lowest to highest",
 }
 _MARKER_POINTS = 40
+ORDINALS = len(theme.OKABE_ITO)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,27 @@ class Group:
     name: str
     place: int
     members: tuple[tuple[FloatArray, FloatArray], ...]
+
+
+def places(names: Iterable[str]) -> dict[str, int]:
+    """Which colour and dash each configuration has: the first (the baseline) stands out, the others by their names.
+
+    A configuration keeps its colour when others are added or taken away, unless two want the same one: then the one
+    later in the alphabet moves on to the next that is free.
+
+    Args:
+        names: of the configurations, the baseline first.
+    """
+    first, *others = names
+    taken: set[int] = set()
+    made = {first: -1}
+    for name in sorted(others):
+        wanted = zlib.crc32(name.encode("utf-8", "replace")) % ORDINALS
+        # All different while there are as many colours; afterwards colour and dash together.
+        free = next((p for k in range(ORDINALS) if (p := (wanted + k) % ORDINALS) not in taken), len(taken))
+        taken.add(free)
+        made[name] = free
+    return {name: made[name] for name in (first, *others)}
 
 
 def compared(

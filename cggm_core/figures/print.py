@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from cggm_core.errors import ConfigError
@@ -68,6 +70,27 @@ def rendered(spec: FigureSpec, form: Format = "pdf", *, width: float = WIDTHS["c
     return file.getvalue()
 
 
+def printable(text: str, limit: int = 200) -> str:
+    """Text as the printed font can set it: on one line, a hollow square for what it has no shape for.
+
+    Control and direction characters are dropped: SVG forbids some of them, and others would turn text around.
+    """
+    shapes = _shapes()
+    kept = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    return "".join(c if ord(c) in shapes else "\N{WHITE SQUARE}" for c in kept[:limit])
+
+
+def _entry(name: str) -> str:
+    """A name in the legend; matplotlib would leave out one that begins with an underscore."""
+    text = printable(name, 60)
+    return f" {text}" if text.startswith("_") else text
+
+
+@cache
+def _shapes() -> frozenset[int]:
+    return frozenset(get_font(findfont(_STYLE["font.family"])).get_charmap())
+
+
 def _drawn(spec: FigureSpec, width: float) -> Figure:
     count = len(spec.panels)
     height = width * (0.7 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
@@ -78,8 +101,9 @@ def _drawn(spec: FigureSpec, width: float) -> Figure:
         _panel(axes, panel, spec)
         if panel.note:
             # A view that leaves points out must say so on paper too.
-            axes.set_title(textwrap.fill(panel.note, int(width * _LETTERS_PER_INCH)), loc="left", fontsize=6)
-    all_axes[-1].set_xlabel(spec.x_label)
+            note = textwrap.fill(printable(panel.note, 400), int(width * _LETTERS_PER_INCH))
+            axes.set_title(note, loc="left", fontsize=6)
+    all_axes[-1].set_xlabel(printable(spec.x_label))
     if spec.x_axis == "map":
         for axes in all_axes:
             axes.set_aspect("equal", adjustable="datalim")
@@ -89,7 +113,7 @@ def _drawn(spec: FigureSpec, width: float) -> Figure:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(name, handle)
     if shown:
-        page.legend(list(shown.values()), [name[:60] for name in shown], loc="outside upper left",
+        page.legend(list(shown.values()), list(shown), loc="outside upper left",
                     ncols=min(len(shown), 5 if width > 5 else 3),
                     frameon=False, handlelength=2.4, columnspacing=1.2)  # fmt: skip
     return page
@@ -99,7 +123,7 @@ def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
     tones = theme.TONES["light"]
     axes.grid(True, color=tones[theme.GRID])
     axes.set_axisbelow(True)
-    axes.set_ylabel(panel.y_label)
+    axes.set_ylabel(printable(panel.y_label))
     if panel.points():
         axes.set_yscale(panel.scale)
         if panel.scale == "log":
@@ -117,18 +141,19 @@ def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
                 linewidth=0.8,
                 linestyle=(0, (4, 2)),
                 zorder=1,
-                label=panel.neutral_label,
+                label=printable(panel.neutral_label),
             )
         edges = axes.get_xlim()
         for mark in spec.marks:
             colour = tones[theme.WARNING if mark.warning else theme.EVENT]
             axes.axvline(mark.x, color=colour, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=1)
-        axes.set_xlim(edges)
+        if spec.marks:
+            axes.set_xlim(edges)
     if panel.message():
-        axes.text(0.5, 0.5, panel.message(), transform=axes.transAxes, ha="center", va="center",
+        axes.text(0.5, 0.5, printable(panel.message()), transform=axes.transAxes, ha="center", va="center",
                   color=tones[theme.NEUTRAL])  # fmt: skip
     if panel.title:
-        axes.text(0.99, 0.97, panel.title, transform=axes.transAxes, ha="right", va="top", fontsize=7,
+        axes.text(0.99, 0.97, printable(panel.title), transform=axes.transAxes, ha="right", va="top", fontsize=7,
                   color=tones[theme.NEUTRAL])  # fmt: skip
 
 
@@ -142,12 +167,12 @@ def _line(axes: Axes, line: Line) -> None:
     if line.role == "points":
         axes.plot(
             line.x, y, linestyle="none", marker=_SYMBOLS[line.symbol], markersize=3, color=colour, alpha=0.75,
-            markeredgewidth=0, label=line.name.replace("\n", " ") if line.legend else None,
+            markeredgewidth=0, label=_entry(line.name) if line.legend else None,
         )  # fmt: skip
         return
     raw = line.role == "raw"
     axes.plot(
         line.x, y, color=colour, alpha=theme.RAW_OPACITY if raw else 1.0, linewidth=0.5 if raw else 0.6 * line.width,
         linestyle="solid" if raw else _DASHES[line.dash], marker="o" if line.markers else None, markersize=2.2,
-        label=line.name.replace("\n", " ") if line.legend else None,
+        label=_entry(line.name) if line.legend else None,
     )  # fmt: skip

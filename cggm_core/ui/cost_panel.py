@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from cggm_core.analysis.costs import Cost, cost_table
+from cggm_core.analysis.grids import guarded
 from cggm_core.analysis.scores import Members
-from cggm_core.analysis.tables import guarded
 from cggm_core.ui.safe import md, plain
 
 _MEGA = 1e6

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from cggm_core.figures.print import WIDTHS, Format, rendered
-from cggm_core.figures.report import figure_csv
+from cggm_core.figures.report import figure_csv, figure_parquet
 from cggm_core.figures.spec import FigureSpec
 from cggm_core.ui.chart import live_chart
 from cggm_core.ui.safe import md, plain
@@ -72,6 +72,8 @@ def _export(spec: FigureSpec, key: str) -> None:
                 f"{key}.{form}",
             )  # type: ignore[misc]
         _button("CSV of the numbers drawn", lambda: figure_csv(spec), f"cggm-{spec.key}.csv", "text/csv", f"{key}.csv")
+        _button("Parquet of the same", lambda: figure_parquet(spec), f"cggm-{spec.key}.parquet",
+                "application/vnd.apache.parquet", f"{key}.parquet")  # fmt: skip
 
 
 def _button(label: str, make: object, file: str, mime: str, key: str) -> None:

@@ -92,6 +92,23 @@ def test_pairs_are_made_by_seed_and_the_test_is_named() -> None:
     assert found.low < 0.2 < found.high
 
 
+def test_the_least_p_is_what_equal_signs_give() -> None:
+    for n in (2, 3, 5, 10):
+        assert c.paired(dict.fromkeys(range(n), 1.0), dict.fromkeys(range(n), 0.5)).p == pytest.approx(c.least_p(n))
+    assert math.isnan(c.least_p(1))
+    assert c.least_p(15) == 0.0
+
+
+def test_the_bootstrap_equals_scipys_and_repeats() -> None:
+    values = np.random.default_rng(5).standard_normal(12)
+    low, high = c.bootstrap(values.tolist())
+    expected = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
+    assert (low, high) == (pytest.approx(expected.low, abs=0.02), pytest.approx(expected.high, abs=0.02))
+    assert (low, high) == c.bootstrap(values.tolist())
+    assert c.bootstrap([0.1, 0.2, 0.4])[0] == pytest.approx(0.1)
+    assert all(map(math.isnan, c.bootstrap([1.0])))
+
+
 def test_one_pair_or_none_allows_no_test() -> None:
     one = c.paired({0: 1.0}, {0: 0.5, 1: 0.5})
     assert one.n == 1
