@@ -12,7 +12,8 @@ from cggm_core.cards import PageCard
 from cggm_core.embedding.gradients import KINDS, Gradients
 from cggm_core.embedding.pairing import Pairing
 from cggm_core.embedding.project import FEWEST, METHODS
-from cggm_core.embedding.verdict import RULE, sentence
+from cggm_core.embedding.verdict import RULE, Standing
+from cggm_core.embedding.verdict import answer as answered
 from cggm_core.figures.maps import NUMBERS, gradient_map, numbers
 from cggm_core.store import ENDED, RunInfo
 from cggm_core.ui import maps, session
@@ -31,10 +32,14 @@ CARD = PageCard(
 )
 
 HEIGHT = 520
-BESIDE = (640, 400)  # pixels of the map and of the answer; a narrow page puts them under each other
+BESIDE = (8, 5)  # shares of the map and of the answer; a narrow page puts them under each other
 LOOK_SECONDS = 0.5
 FRAME_SECONDS = 0.8
 WIDTHS = (1, 2, 3, 5)
+BADGES: dict[Standing, str] = {
+    "closely": "green", "partly": "blue", "hardly": "orange", "on average only": "orange", "not": "red",
+    "against": "red", "unknown": "gray",
+}  # fmt: skip
 History = dict[str, tuple[Pairing, list[Pairing]]]
 
 
@@ -100,22 +105,27 @@ def show(info: RunInfo, everything: Gradients) -> None:
         first, last = st.select_slider("Snapshots from step to step", starts, (first, last), key=f"map.steps.{info.id}")
     chosen = everything.chosen(kinds=kinds, modalities=wanted, first=first, last=last).thinned()
     window = everything.chosen(modalities=wanted, first=first, last=last)
-    beside = st.container(horizontal=True, gap="small")
-    with beside.container(width=BESIDE[0]):
+    left, right = st.columns(BESIDE, gap="small")
+    with left:
         if len(chosen) < FEWEST:
             st.info(f"{len(chosen)} gradients are chosen, and a map needs {FEWEST}; choose more kinds or modalities.",
                     icon=":material/info:")  # fmt: skip
         else:
             the_map(info, chosen, modalities, method)
-    with beside.container(width=BESIDE[1]):
+        kept(chosen)
+    with right:
         history = answer(window, wanted)
-    size, short = everything.original, everything.vectors.shape[1]
+    along_training(history, modalities)
+
+
+def kept(chosen: Gradients) -> None:
+    """How many gradients the map is of, and in what form they were kept."""
+    size, short = chosen.original, chosen.vectors.shape[1]
     how = f"; {size:,} numbers each, kept as projections of {short:,}, which moves a cosine by 0.03 to 0.04"
     st.caption(
         f"{len(chosen):,} gradients of {len(np.unique(chosen.step)):,} batches, each taken to length 1"
         f"{how if size > short else ''}."
     )
-    along_training(history, modalities)
 
 
 def the_map(info: RunInfo, chosen: Gradients, modalities: tuple[str, ...], method: str) -> None:
@@ -200,7 +210,13 @@ def answer(window: Gradients, wanted: list[str]) -> History:
                                      required=True) or 1  # fmt: skip
         for modality in wanted:
             found[modality] = maps.judged(window, modality, width)
-            st.markdown(f"- {sentence(md(modality, 60), *found[modality])}")
+            said = answered(*found[modality])
+            with st.container(gap="xxsmall"):
+                with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                    st.markdown(f"**{md(modality, 60)}**", width="content")
+                    st.badge(said.standing, color=BADGES[said.standing])  # type: ignore[arg-type]
+                st.markdown(said.said)
+                st.caption(f"{said.numbers} {said.course}")
         if not wanted:
             st.caption("Choose a modality.")
     return found
@@ -217,18 +233,23 @@ def along_training(history: History, modalities: tuple[str, ...]) -> None:
         for name, (label, _) in NUMBERS.items():
             number = getattr(whole, name)
             rows.append({
-                "modality": plain(modality, 60), "number": label, "value": rounded(number.value),
-                "95 % interval": f"{number.low:.2f} to {number.high:.2f}" if math.isfinite(number.low) else "",
-                "shuffled": rounded(number.null), "p": rounded(number.p, 4),
+                "Modality": plain(modality, 60), "Number": label, "Value": finite(number.value),
+                "95 % interval": f"{number.low:.3f} to {number.high:.3f}" if math.isfinite(number.low) else "",
+                "Shuffled": finite(number.null), "p": finite(number.p),
             })  # fmt: skip
     st.dataframe(
-        pd.DataFrame(rows), hide_index=True, key="map.numbers", height="content", alt="Numbers of every modality"
-    )
+        pd.DataFrame(rows), hide_index=True, key="map.numbers", height="content", alt="Numbers of every modality",
+        column_config={
+            "Value": st.column_config.NumberColumn(format="%.3f"),
+            "Shuffled": st.column_config.NumberColumn(format="%.3f", help="The mean with partners shuffled"),
+            "p": st.column_config.NumberColumn(format="%.4f", help="Share of shuffles that reach the value"),
+        },
+    )  # fmt: skip
 
 
-def rounded(value: float, places: int = 3) -> float | None:
+def finite(value: float) -> float | None:
     """A number for a table; nothing where it is not defined."""
-    return round(value, places) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 main()

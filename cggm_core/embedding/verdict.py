@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from cggm_core.embedding.pairing import Pairing
@@ -32,30 +33,47 @@ def standing(pairing: Pairing) -> Standing:
     return "on average only" if number.value >= CLOSE else "not"
 
 
-def sentence(modality: str, whole: Pairing, windows: Sequence[Pairing]) -> str:
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one modality.
+
+    Attributes:
+        standing: in a word.
+        said: in a sentence.
+        numbers: it rests on, in words; "" where there are too few batches.
+        course: what became of it along training; "" where nothing can be said.
+    """
+
+    standing: Standing
+    said: str
+    numbers: str = ""
+    course: str = ""
+
+
+def answer(whole: Pairing, windows: Sequence[Pairing]) -> Answer:
     """One modality over training, in words with numbers.
 
     Args:
-        modality: its name, already made safe for where it is shown.
         whole: over everything chosen.
         windows: along training.
     """
-    if math.isnan(whole.cosine.value):
-        return f"{modality}: {whole.pairs} batches are too few to tell; four of one snapshot are needed."
+    found = standing(whole)
+    if found == "unknown":
+        return Answer(found, f"{whole.pairs} batches are too few to tell; four of one snapshot are needed.")
     number = whole.cosine
     said = {
-        "closely": "stands closely for the true one", "partly": "stands partly for the true one",
-        "hardly": "hardly stands for the true one, though more than chance would have it",
-        "on average only": "points where the true one points on average, but says nothing of the single batch",
-        "not": "does not stand for the true one", "against": "points against the true one",
-        "unknown": "cannot be judged",
-    }[standing(whole)]  # fmt: skip
-    text = (
-        f"{modality}: over these steps the classifier's gradient {said} (cosine {number.value:.2f}, "
-        f"{number.low:.2f} to {number.high:.2f}; shuffled {number.null:.2f}; the right partner is nearer than "
-        f"{100 * whole.rank.value:.0f} % of the others)."
+        "closely": "The classifier's gradient stands closely for the true one.",
+        "partly": "The classifier's gradient stands partly for the true one.",
+        "hardly": "The classifier's gradient hardly stands for the true one, though more than chance would have it.",
+        "on average only": "It points where the true one points on average, but says nothing of the single batch.",
+        "not": "The classifier's gradient does not stand for the true one.",
+        "against": "The classifier's gradient points against the true one.",
+    }[found]  # fmt: skip
+    numbers = (
+        f"Cosine {number.value:.2f} ({number.low:.2f} to {number.high:.2f}; shuffled {number.null:.2f}); the right "
+        f"partner is nearer than {100 * whole.rank.value:.0f} % of the others."
     )
-    return f"{text} {_course(windows)}".strip()
+    return Answer(found, said, numbers, _course(windows))
 
 
 def _course(windows: Sequence[Pairing]) -> str:

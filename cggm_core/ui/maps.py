@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import streamlit as st
 
@@ -16,6 +18,9 @@ from cggm_core.store import RunInfo, RunReader
 from cggm_core.ui import session
 
 _KEPT, _SHOWN, _CANCELLED, _PICKED = "maps.kept", "maps.shown", "maps.cancelled", "maps.picked"
+
+_MOST_JUDGED = 80
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,18 @@ def shown(key: str, gradients: Gradients, method: Method, run_id: str) -> FloatA
 
 def judged(gradients: Gradients, modality: str, width: int) -> tuple[Pairing, list[Pairing]]:
     """The numbers of one modality, over everything and along training; computed once for the same gradients."""
-    cache: dict[object, tuple[Pairing, list[Pairing]]] = st.session_state.setdefault("maps.judged", {})
-    name = (jobs.key_of(gradients.vectors, "pca", 0), gradients.step.tobytes(), modality, width)
+    of = (jobs.key_of(gradients.vectors, "pca", 0), gradients.step.tobytes(), modality)
+    whole = _once((*of, 0), lambda: pairing(gradients, modality))
+    return whole, _once((*of, width), lambda: over_training(gradients, modality, width=width))
+
+
+def _once(name: object, make: Callable[[], T]) -> T:
+    """What `make` gave the first time; the oldest go when there are many."""
+    cache: dict[object, T] = st.session_state.setdefault("maps.judged", {})
     if name not in cache:
-        while len(cache) >= 40:
+        while len(cache) >= _MOST_JUDGED:
             cache.pop(next(iter(cache)))
-        cache[name] = (pairing(gradients, modality), over_training(gradients, modality, width=width))
+        cache[name] = make()
     return cache[name]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cggm_core.embedding.gradients import collect
 from cggm_core.embedding.pairing import over_training, pairing
-from cggm_core.embedding.verdict import sentence, standing
+from cggm_core.embedding.verdict import answer, standing
 from tests.embedding.making import paired
 
 
@@ -30,10 +30,12 @@ def test_the_step_at_which_it_stops_is_named() -> None:
     late = [shot for shot in paired(0.0, snapshots=8, common=0.0, seed=5) if shot.step >= 400]
     table = collect([*early, *late])
     windows = over_training(table, "audio")
-    text = sentence("audio", pairing(table, "audio"), windows)
-    assert "stops at step 400" in text
-    assert "cosine" in text
+    found = answer(pairing(table, "audio"), windows)
+    assert "stops at step 400" in found.course
+    assert "Cosine" in found.numbers
     held = collect(early)
-    assert "holds throughout" in sentence("audio", pairing(held, "audio"), over_training(held, "audio"))
+    assert "holds throughout" in answer(pairing(held, "audio"), over_training(held, "audio")).course
     few = collect(paired(0.9, snapshots=1, batches=2))
-    assert "too few" in sentence("audio", pairing(few, "audio"), over_training(few, "audio"))
+    unknown = answer(pairing(few, "audio"), over_training(few, "audio"))
+    assert unknown.standing == "unknown"
+    assert "too few" in unknown.said
