@@ -10,11 +10,10 @@ import streamlit as st
 
 from cggm_core.analysis.series import Axis
 from cggm_core.cards import PageCard
-from cggm_core.figures import dynamics
-from cggm_core.figures.live import LiveRun
 from cggm_core.store import ENDED, LOG, Event, RunInfo
 from cggm_core.ui import controls, session
-from cggm_core.ui.panels import PANEL_HEIGHT, figure_card
+from cggm_core.ui.live_runs import Shot, shared_run
+from cggm_core.ui.panels import BESIDE_POINTS, PANEL_HEIGHT, figure_card
 from cggm_core.ui.pickers import pick_run
 from cggm_core.ui.safe import md, plain, sentences
 
@@ -41,6 +40,7 @@ BADGES = {
     "died": (":material/heart_broken:", "red"),
     "damaged": (":material/broken_image:", "violet"),
 }
+_LIVING = "monitor.living"
 AXES: dict[str, Axis] = {"step": "step", "epoch": "epoch", "wall time": "seconds"}
 
 
@@ -52,21 +52,8 @@ def main() -> None:
         st.info("There is no run to show. Start one on the page New run, or choose one above.",
                 icon=":material/info:")  # fmt: skip
         return
-    live = held(chosen.id)
-    with sentences():
-        live.poll()
-    every = REFRESH_SECONDS if living(live.info) else None
-    st.fragment(status, run_every=every)(chosen.id)
-    st.fragment(figures, run_every=every)(chosen.id)
-
-
-def held(run_id: str) -> LiveRun:
-    """What this session holds of the run; one run at a time, so that memory stays bounded."""
-    found = st.session_state.get("monitor.live")
-    reader = session.reader(run_id)
-    if not isinstance(found, LiveRun) or found.reader is not reader:
-        found = st.session_state["monitor.live"] = LiveRun(reader, 10.0)
-    return found
+    st.session_state[_LIVING] = living(chosen)
+    st.fragment(live_part, run_every=REFRESH_SECONDS if living(chosen) else None)(chosen.id)
 
 
 def living(info: RunInfo) -> bool:
@@ -74,20 +61,31 @@ def living(info: RunInfo) -> bool:
     return info.state not in ENDED and not info.damaged
 
 
-def status(run_id: str) -> None:
-    """Header, progress, what the state means, and the controls."""
+def live_part(run_id: str) -> None:
+    """Everything that changes while the run lives; one fragment, because each costs the server its own run."""
     with sentences():
-        live = held(run_id)
-        was_living = living(live.info)
-        live.poll()
-        if was_living and not living(live.info):
-            # The timers belong to a run that lives; a whole rerun mounts the page without them.
+        top, settings, rest = st.container(), st.container(), st.container()
+        with settings:
+            axis, half_life = view_settings()
+        shot = shared_run(run_id).shot(axis, half_life, BESIDE_POINTS)
+        if st.session_state.get(_LIVING) and not living(shot.info):
+            # The timer belongs to a run that lives; a whole rerun mounts the page without it.
             st.rerun(scope="app")
-        header(live.info, live.events)
-        progress(live)
-        explain(live.info)
-        if living(live.info) and not live.info.sample:
-            controls.control_bar(live.info, live.events)
+        with top:
+            status(shot)
+        with rest:
+            if not shot.info.damaged:
+                st.session_state["monitor.sent"] = draw(shot, f"{run_id}:{axis}")
+                log(shot.info)
+
+
+def status(shot: Shot) -> None:
+    """Header, progress, what the state means, and the controls."""
+    header(shot.info, shot.events)
+    progress(shot)
+    explain(shot.info)
+    if living(shot.info) and not shot.info.sample:
+        controls.control_bar(shot.info, shot.events)
 
 
 def header(info: RunInfo, events: tuple[Event, ...]) -> None:
@@ -113,23 +111,22 @@ def header(info: RunInfo, events: tuple[Event, ...]) -> None:
         st.markdown(" · ".join(told), width="content")
 
 
-def progress(live: LiveRun) -> None:
+def progress(shot: Shot) -> None:
     """How far the run is, how fast it goes, and how long it will take."""
-    info = live.info
+    info = shot.info
     if info.steps <= 0:
         if info.state == "starting":
             st.progress(0.0, "The worker loads its data and builds the model.")
         return
     done = min(info.steps, info.step + 1)
     parts = [f"Step {done:,} of {info.steps:,}", f"epoch {max(0, info.epoch) + 1} of {info.epochs}"]
-    beside = next((event for event in reversed(live.events) if event.kind == "beside"), None)
+    beside = next((event for event in reversed(shot.events) if event.kind == "beside"), None)
     if beside and living(info) and info.step < beside.step:
         parts.append(md(beside.text, 120))
-    rate = live.rate()
-    if living(info) and info.state == "running" and rate > 0:
-        parts += [f"{rate:,.3g} steps/s", f"about {duration((info.steps - done) / rate)} left"]
-    elif not living(info) and live.elapsed() > 0:
-        parts.append(f"{duration(live.elapsed())} of training")
+    if living(info) and info.state == "running" and shot.rate > 0:
+        parts += [f"{shot.rate:,.3g} steps/s", f"about {duration((info.steps - done) / shot.rate)} left"]
+    elif not living(info) and shot.elapsed > 0:
+        parts.append(f"{duration(shot.elapsed)} of training")
     st.progress(done / info.steps, " · ".join(parts))
 
 
@@ -167,19 +164,7 @@ def explain(info: RunInfo) -> None:
         st.info("Paused: the worker keeps everything in memory and waits.", icon=":material/pause_circle:")
 
 
-def figures(run_id: str) -> None:
-    """View settings, every figure, events and log."""
-    with sentences():
-        live = held(run_id)
-        axis = view_settings(live)
-        live.poll()
-        if live.info.damaged:
-            return
-        st.session_state["monitor.sent"] = draw(live, axis)
-        log(live)
-
-
-def view_settings(live: LiveRun) -> Axis:
+def view_settings() -> tuple[Axis, float]:
     """Choice of x axis and smoothing."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = st.segmented_control("X axis", list(AXES), default="step", key="monitor.axis", required=True)
@@ -189,43 +174,45 @@ def view_settings(live: LiveRun) -> Axis:
             help="The strong line averages what came before, each value counting half as much after so many "
             "steps. The faint line is what was measured.",
         )  # fmt: skip
-    live.smooth(float(half_life or 0))
-    return AXES[name or "step"]
+    return AXES[name or "step"], float(half_life or 0)
 
 
-def draw(live: LiveRun, axis: Axis) -> int:
+def draw(shot: Shot, link: str) -> int:
     """All figures, two beside each other; the bytes sent."""
-    specs = dynamics.run_figures(live.view(axis))
-    link = f"{live.reader.run_id}:{axis}"
+    pairs = list(zip(shot.specs, shot.pictures, strict=True))
     sent = 0
-    for start in range(0, len(specs), 2):
+    for start in range(0, len(pairs), 2):
         columns = st.columns(2, gap="small")
-        for column, spec in zip(columns, specs[start : start + 2], strict=False):
+        for column, (spec, picture) in zip(columns, pairs[start : start + 2], strict=False):
             with column:
-                sent += figure_card(spec, key=f"monitor.{spec.key}", link=link)
-    with columns[1] if len(specs) % 2 else st.container():
-        events(live)
+                sent += figure_card(spec, key=f"monitor.{spec.key}", link=link, picture=picture)
+    with columns[1] if len(pairs) % 2 else st.container():
+        events(shot.events)
     return sent
 
 
-def events(live: LiveRun) -> None:
+def events(happened: tuple[Event, ...]) -> None:
     """Everything that happened, as a table."""
     with st.container(border=True):
         st.markdown("**Events**")
-        if not live.events:
+        if not happened:
             st.caption("Nothing has happened yet. Interventions, resumes and warnings are listed here.")
             return
         st.dataframe(
-            event_table(live.events), hide_index=True, height=PANEL_HEIGHT, key="monitor.events",
+            event_table(happened), hide_index=True, height=PANEL_HEIGHT, key="monitor.events",
             alt="Events of the run, newest first",
         )  # fmt: skip
 
 
-def log(live: LiveRun) -> None:
-    """The end of the worker's log."""
-    with st.expander("Log of the worker", icon=":material/terminal:", expanded=live.info.state in ("failed", "died")):
-        text = log_tail(session.catalogue().folder(live.reader.run_id))
-        st.code(text, language=None, height=260, wrap_lines=True)
+def log(info: RunInfo) -> None:
+    """The end of the worker's log; read and sent only while it is open."""
+    shown = st.expander(
+        "Log of the worker", icon=":material/terminal:", expanded=info.state in ("failed", "died"),
+        key=f"monitor.log.{info.id}", on_change="rerun",
+    )  # fmt: skip
+    if shown.open:
+        text = log_tail(session.catalogue().folder(info.id))
+        shown.code(text, language=None, height=260, wrap_lines=True)
 
 
 def event_table(events: tuple[Event, ...]) -> pd.DataFrame:

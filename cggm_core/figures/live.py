@@ -149,6 +149,10 @@ class LiveRun:
         """Seconds from the first start to the newest row; 0 before it."""
         return max((float(held.seconds[-1]) for held in self._held.values() if len(held.seconds)), default=0.0)
 
+    def rows(self) -> int:
+        """Rows recorded of the longest series."""
+        return max((held.total for held in self._held.values()), default=0)
+
     def chance(self) -> float | None:
         """Score of guessing, as the worker said when it started; None where it did not."""
         said = next((e.data["chance"] for e in reversed(self.events) if "chance" in e.data), None)

@@ -9,7 +9,7 @@ import streamlit as st
 from cggm_core.figures.print import WIDTHS, Format, rendered
 from cggm_core.figures.report import figure_csv, figure_parquet
 from cggm_core.figures.spec import FigureSpec
-from cggm_core.ui.chart import live_chart
+from cggm_core.ui.chart import Picture, live_chart
 from cggm_core.ui.safe import md, plain
 
 PANEL_HEIGHT = 300
@@ -20,7 +20,7 @@ BESIDE_POINTS = 1000
 
 def figure_card(
     spec: FigureSpec, *, key: str, link: str = "", height: int = 0, max_points: int = BESIDE_POINTS,
-    on_pick: Callable[[int], None] | None = None,
+    on_pick: Callable[[int], None] | None = None, picture: Picture | None = None,
 ) -> int:  # fmt: skip
     """One figure in its frame.
 
@@ -31,6 +31,7 @@ def figure_card(
         height: of the chart in pixels; 0 takes what suits the number of panels.
         max_points: most points a trace.
         on_pick: called with what a clicked point of a cloud reports.
+        picture: of the figure, where it is drawn already; None draws it.
 
     Returns:
         Bytes of data sent for this refresh.
@@ -41,7 +42,9 @@ def figure_card(
         head.markdown(f"**{md(spec.title)}**")
         with head:
             _export(spec, key)
-        sent = live_chart(spec, key=key, height=tall, link=link, max_points=max_points, on_pick=on_pick)
+        sent = live_chart(
+            spec, key=key, height=tall, link=link, max_points=max_points, on_pick=on_pick, picture=picture
+        )  # fmt: skip
         notes = "".join(f" **{md(note)}**" for note in spec.notes())
         st.caption(md(spec.how_to_read, 400) + notes)
     return sent

@@ -1,6 +1,7 @@
 """A page with two live charts that grow by themselves; run by test_chart.py in a real browser."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import streamlit as st
@@ -39,8 +40,7 @@ def charts() -> None:
     if LOSE and tick == 4:
         # As if a message had been overtaken: the browser never gets it.
         state = st.session_state["_live_charts"]["scores"]
-        sent = state["sent"]
-        state["sent"] = type(sent)(f"{state['session']}:999", sent.layout, sent.styles, sent.arrays)
+        state["sent"] = replace(state["sent"], version="never arrived")
     shown = view(min(rows, 5000))
     sizes = [
         live_chart(dynamics.scores(shown), key="scores", height=320, link="run"),

@@ -1,9 +1,10 @@
 import base64
+import json
 from typing import Any
 
 import numpy as np
 
-from cggm_core.ui.chart.delta import Sent, message
+from cggm_core.ui.chart.delta import Picture, message
 
 
 class Browser:
@@ -44,6 +45,11 @@ def figure(rows: int, *, title: str = "", first: float = 0.0) -> dict[str, Any]:
     return {"data": traces, "layout": {"title": title}}
 
 
+def told(drawn: dict[str, Any], before: Picture | None, *, whole: bool = False) -> tuple[dict[str, Any], Picture]:
+    sent, after = message(Picture.of(drawn), before, whole=whole)
+    return json.loads(sent), after
+
+
 def same(browser: Browser, drawn: dict[str, Any]) -> bool:
     return browser.layout == drawn["layout"] and all(
         np.array_equal(browser.traces[t["uid"]]["y"], t["y"], equal_nan=True)
@@ -57,7 +63,7 @@ def test_a_growing_figure_arrives_whole_and_only_its_end_is_sent() -> None:
     sizes = []
     for rows in (0, 1, 500, 501, 501, 520, 300):
         drawn = figure(rows)
-        sent, before = message(drawn, before, "s")
+        sent, before = told(drawn, before)
         assert browser.take(sent)
         assert same(browser, drawn)
         sizes.append(len(str(sent)))
@@ -67,52 +73,60 @@ def test_a_growing_figure_arrives_whole_and_only_its_end_is_sent() -> None:
 
 def test_a_change_inside_is_sent_from_there_on() -> None:
     browser = Browser()
-    sent, before = message(figure(50), None, "s")
+    sent, before = told(figure(50), None)
     browser.take(sent)
     changed = figure(50, first=7.0)
-    sent, _ = message(changed, before, "s")
+    sent, _ = told(changed, before)
     assert sent["traces"][0]["keep"] == 0
     assert browser.take(sent)
     assert same(browser, changed)
 
 
 def test_a_new_layout_or_style_is_sent_and_arrays_are_not() -> None:
-    _, before = message(figure(50), None, "s")
-    sent, before = message(figure(50, title="new"), before, "s")
+    _, before = told(figure(50), None)
+    sent, before = told(figure(50, title="new"), before)
     assert sent["layout"] == {"title": "new"}
     assert all(set(trace) == {"uid"} for trace in sent["traces"])
     renamed = figure(50, title="new")
     renamed["data"][0]["name"] = "other"
-    sent, _ = message(renamed, before, "s")
+    sent, _ = told(renamed, before)
     assert [set(trace) for trace in sent["traces"]] == [{"uid", "style"}, {"uid"}]
 
 
 def test_a_lost_message_is_noticed_and_everything_mends_it() -> None:
     browser = Browser()
-    sent, before = message(figure(5), None, "s")
+    sent, before = told(figure(5), None)
     browser.take(sent)
-    _, before = message(figure(6), before, "s")  # never arrives
-    sent, before = message(figure(7), before, "s")
+    _, before = told(figure(6), before)  # never arrives
+    sent, before = told(figure(7), before)
     assert not browser.take(sent)
-    sent, before = message(figure(7), before, "s", whole=True)
+    sent, before = told(figure(7), before, whole=True)
     assert sent["base"] is None
     assert browser.take(sent)
     assert same(browser, figure(7))
-    assert len(str(message(figure(7), before, "s")[0])) < 60
+    assert len(str(told(figure(7), before)[0])) < 60
 
 
 def test_other_traces_start_afresh() -> None:
-    _, before = message(figure(5), None, "s")
+    _, before = told(figure(5), None)
     other = figure(5)
     other["data"] = other["data"][:1]
-    sent, _ = message(other, before, "s")
+    sent, _ = told(other, before)
     assert sent["base"] is None
 
 
 def test_another_type_of_array_is_sent_whole() -> None:
-    _, before = message(figure(5), None, "s")
-    assert isinstance(before, Sent)
+    _, before = told(figure(5), None)
     floats = figure(5)
     floats["data"][0]["x"] = floats["data"][0]["x"].astype(np.float32)
-    sent, _ = message(floats, before, "s")
+    sent, _ = told(floats, before)
     assert sent["traces"][0]["keep"] == 0
+
+
+def test_viewers_who_hold_the_same_are_told_the_same_worked_out_once() -> None:
+    first, second = Picture.of(figure(100)), Picture.of(figure(110))
+    sent = [message(second, first)[0] for _ in range(3)]
+    assert sent[0] is sent[1] is sent[2]
+    late, _ = message(second, None)
+    assert json.loads(late)["base"] is None
+    assert json.loads(message(second, second)[0]) == {"version": second.version, "base": second.version}

@@ -316,7 +316,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!chart) shared.byRoot.set(parentElement, (chart = new Chart(parentElement)));
   chart.pick = (said) => setTriggerValue("picked", said);
   try {
-    chart.receive(JSON.parse(new TextDecoder().decode(data)), () => setTriggerValue("resend", Date.now()));
+    const { figure, page } = JSON.parse(new TextDecoder().decode(data));
+    chart.receive({ ...page, ...figure }, () => setTriggerValue("resend", Date.now()));
   } catch (problem) {
     chart.report(problem);
   }

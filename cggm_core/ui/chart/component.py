@@ -7,7 +7,7 @@ installed plotly package, so nothing is fetched from elsewhere.
 
 from __future__ import annotations
 
-import secrets
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from streamlit.components.v1 import declare_component
 
 from cggm_core.figures import screen, theme
 from cggm_core.figures.spec import FigureSpec
-from cggm_core.ui.chart.delta import Sent, message
+from cggm_core.ui.chart.delta import Picture, message
 
 _HERE = Path(__file__).parent
 _HTML = '<div class="cggm-chart"><div class="cggm-plot"></div><p class="cggm-chart-error" hidden></p></div>'
@@ -27,7 +27,7 @@ _HTML = '<div class="cggm-chart"><div class="cggm-plot"></div><p class="cggm-cha
 
 def live_chart(
     spec: FigureSpec, *, key: str, height: int = 320, link: str = "", max_points: int = screen.MAX_POINTS,
-    on_pick: Callable[[int], None] | None = None,
+    on_pick: Callable[[int], None] | None = None, picture: Picture | None = None,
 ) -> int:  # fmt: skip
     """Draw a figure that keeps its zoom, its hidden lines and its place while its data changes.
 
@@ -38,20 +38,21 @@ def live_chart(
         link: charts of one page with the same word share their x range; "" stands alone.
         max_points: most points a trace.
         on_pick: called before the page runs again with what a clicked point of a cloud reports.
+        picture: of what `screen.figure` makes of it, where that was done already; None does it here.
 
     Returns:
         Bytes of data sent for this refresh.
     """
     state = _state(key)
-    drawn = screen.figure(spec, max_points=max_points)
-    data, state["sent"] = message(drawn, state["sent"], state["session"], whole=state["resend"])
+    picture = picture or Picture.of(screen.figure(spec, max_points=max_points))
+    data, state["sent"] = message(picture, state["sent"], whole=state["resend"])
     state["resend"] = False
-    data |= {
+    page = {
         "script": _script_url(), "height": height, "link": link, "alt": spec.alt, "tones": theme.TONES,
         "file": f"cggm-{spec.key}",
     }  # fmt: skip
     # As bytes the payload is neither parsed nor sorted again by Streamlit on its way.
-    payload = screen.to_json(data).encode()
+    payload = f'{{"figure":{data},"page":{json.dumps(page)}}}'.encode()
     _component()(key=key, data=payload, height=height, on_resend_change=lambda: state.update(resend=True),
                  on_picked_change=lambda: _picked(key, on_pick))  # fmt: skip
     return len(payload)
@@ -65,11 +66,11 @@ def _picked(key: str, on_pick: Callable[[int], None] | None) -> None:
 
 def _state(key: str) -> dict[str, Any]:
     """What this session's browser was told of this chart."""
-    fresh: dict[str, Any] = {"sent": None, "resend": False, "session": secrets.token_hex(4)}
+    fresh: dict[str, Any] = {"sent": None, "resend": False}
     states = st.session_state.setdefault("_live_charts", {})
     found: dict[str, Any] = states.setdefault(key, fresh)
     sent = found["sent"]
-    assert sent is None or isinstance(sent, Sent)
+    assert sent is None or isinstance(sent, Picture)
     return found
 
 

@@ -1,0 +1,122 @@
+"""What all viewers of a run share: it is read, thinned and drawn once, however many look at it.
+
+Without this every open page would follow the run by itself, and ten of them would take a core from the training.
+What is handed out is never changed afterwards, so it needs no copy.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import streamlit as st
+
+from cggm_core.analysis.series import Axis
+from cggm_core.figures import dynamics, screen
+from cggm_core.figures.live import LiveRun
+from cggm_core.figures.spec import FigureSpec
+from cggm_core.store import Event, RunInfo, RunReader
+from cggm_core.ui import session
+from cggm_core.ui.chart import Picture
+
+# A page asks once a second; whoever asks within this time of another sees what that one saw.
+FRESH_SECONDS = 0.8
+_MOST_RUNS, _MOST_HALF_LIVES, _MOST_SHOTS = 12, 3, 6
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A run at one moment, as drawn.
+
+    Attributes:
+        info: state, progress, configuration.
+        events: everything that happened so far.
+        rate: steps a second over the newest rows; 0 while unknown.
+        elapsed: seconds from the first start to the newest row.
+        rows: rows of the longest series.
+        specs: its figures.
+        pictures: the same, drawn for the screen, in the same order.
+    """
+
+    info: RunInfo
+    events: tuple[Event, ...]
+    rate: float
+    elapsed: float
+    rows: int
+    specs: tuple[FigureSpec, ...]
+    pictures: tuple[Picture, ...]
+
+
+class SharedRun:
+    """One run for everybody who looks at it; safe from any thread.
+
+    Args:
+        reader: of the run; nobody else uses it.
+        fresh_seconds: how long an answer may be handed out again.
+    """
+
+    def __init__(self, reader: RunReader, fresh_seconds: float = FRESH_SECONDS) -> None:
+        self.fresh_seconds = fresh_seconds
+        self.drawings = 0
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._lives: OrderedDict[float, tuple[LiveRun, float]] = OrderedDict()
+        self._shots: OrderedDict[tuple[Axis, float, int, int], Shot] = OrderedDict()
+
+    def shot(self, axis: Axis, half_life: float, max_points: int) -> Shot:
+        """The run as it stands, not older than `fresh_seconds`.
+
+        Args:
+            axis: what the x axes count.
+            half_life: of the smoothing, in steps; 0 draws the raw values alone.
+            max_points: most points a line.
+
+        Raises:
+            DamagedRunError: if what is new does not fit its checksum.
+        """
+        with self._lock:
+            live = self._live(half_life)
+            key = (axis, half_life, max_points, live.reads)
+            if key not in self._shots:
+                self._shots[key] = self._draw(live, axis, max_points)
+                while len(self._shots) > _MOST_SHOTS:
+                    self._shots.popitem(last=False)
+            return self._shots[key]
+
+    def _live(self, half_life: float) -> LiveRun:
+        """Smoothing runs over every row, so that each half-life has a history of its own."""
+        live, polled = self._lives.pop(half_life, (None, 0.0))
+        live = live or LiveRun(self._reader, half_life)
+        now = time.monotonic()
+        if now - polled >= self.fresh_seconds:
+            live.poll()
+            polled = now
+        self._lives[half_life] = (live, polled)
+        while len(self._lives) > _MOST_HALF_LIVES:
+            self._lives.popitem(last=False)
+        return live
+
+    def _draw(self, live: LiveRun, axis: Axis, max_points: int) -> Shot:
+        self.drawings += 1
+        specs = () if live.info.damaged else dynamics.run_figures(live.view(axis))
+        return Shot(
+            live.info, live.events, live.rate(), live.elapsed(), live.rows(), specs,
+            tuple(Picture.of(screen.figure(spec, max_points=max_points)) for spec in specs),
+        )  # fmt: skip
+
+
+def shared_run(run_id: str) -> SharedRun:
+    """The run as all sessions of the app share it.
+
+    Raises:
+        RunNotFoundError: if there is no such run.
+    """
+    # The folder is the key: a run restored, or moved to another root, is another file.
+    return _shared(str(session.catalogue().folder(run_id)), run_id)
+
+
+@st.cache_resource(show_spinner=False, max_entries=_MOST_RUNS)
+def _shared(folder: str, _run_id: str) -> SharedRun:
+    return SharedRun(session.catalogue().reader(_run_id))
