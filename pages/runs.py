@@ -1,224 +1,285 @@
-"""All runs: filter, choose, open, compare, describe, put away."""
+"""All runs: find, group, choose, open, compare, describe, put away."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import pandas as pd
 import streamlit as st
 
 from cggm_core.cards import PageCard
-from cggm_core.errors import CggmError
-from cggm_core.store import ENDED, RunInfo, open_reader, restore, trash, trashed, update_marks
-from cggm_core.store import delete as delete_for_good
-from cggm_core.store.trashcan import TRASH
-from cggm_core.ui import forms, moving, runs_table, session, welcome
-from cggm_core.ui.pickers import MOST_RUNS, run_label
-from cggm_core.ui.safe import md, plain, sentences
+from cggm_core.store import ENDED, RunInfo
+from cggm_core.ui import moving, runs_actions, runs_table, runs_trash, session, welcome
+from cggm_core.ui.runs_actions import CHOSEN
+from cggm_core.ui.runs_facts import Facts
+from cggm_core.ui.runs_view import (
+    CONFIGURATION,
+    GROUPS,
+    LIKE,
+    METHOD,
+    NEWEST,
+    SORTS,
+    TAG,
+    Filter,
+    choices,
+    kept_order,
+    ordered,
+)
+from cggm_core.ui.safe import md, sentences
 
 CARD = PageCard(
     name="runs",
     title="Runs",
-    summary="All runs with state, progress and scores; open, compare, describe, put away.",
+    summary="All runs with state, progress and scores; find, group, open, compare, describe, put away.",
     icon=":material/table_rows:",
     order=10,
     section="",
 )
 
-TABLE, ORDER, CHOSEN, DRAWN = "runs.table", "runs.order", "runs.chosen", "runs.drawn"
-LIVE_SECONDS, IDLE_SECONDS, FEW_RUNS = 2.0, 10.0, 300
-TABLE_ROWS = 18
+TABLE, HELD, DRAWN = "runs.table", "runs.held", "runs.drawn"
+LIVE_SECONDS, IDLE_SECONDS, READING_SECONDS, FEW_RUNS = 2.0, 10.0, 0.3, 300
+# A run never read before costs about a millisecond; the page shows what it has after this long and reads on.
+PATIENCE, SAME_RUN = 0.7, 0.5
+ROWS_A_PAGE, ROWS_SHOWN = 250, 15
+Members = tuple[str, ...]
 
 
-def filters(infos: Sequence[RunInfo]) -> runs_table.Filter:
-    """The row of filters; what is chosen stands in the address, so that a reload shows the same."""
-    states = [state for state in runs_table.STATES if any(runs_table.state_of(i) == state for i in infos)]
-    datasets = sorted({runs_table.dataset_of(i) for i in infos} - {""})
-    methods = sorted({runs_table.word(i, "method") for i in infos} - {""})
-    choices = (("State", "state", states), ("Data set", "dataset", datasets), ("Method", "method", methods))
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        text = st.text_input(
-            "Search", key="q", bind="query-params", placeholder="Name, tag, note or id", icon=":material/search:",
-            width=280,
+@dataclass(frozen=True)
+class View:
+    """What the controls ask for; the address holds all of it."""
+
+    wanted: Filter
+    sort: str
+    group: str
+
+
+def first_page() -> None:
+    """Another list begins at its first page."""
+    st.session_state["page"] = 1
+
+
+def controls(facts: Sequence[Facts]) -> View:
+    """Search, filters, order and columns; what is chosen stands in the address, so that a reload shows the same."""
+    found = choices(facts, runs_table.STATES)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="runs_controls"):
+        q = st.text_input(
+            "Search", key="q", bind="query-params", placeholder="Any words", icon=":material/search:", width=200,
+            on_change=first_page,
         )  # fmt: skip
-        picked = [
-            tuple(st.multiselect(label, options, key=key, bind="query-params", placeholder="Any", width=190))
-            for label, key, options in choices
-        ]
-        archived = st.toggle("Archived", key="archived", bind="query-params", help="Also list archived runs")
-    return runs_table.Filter(text, picked[0], picked[1], picked[2], archived)
+        picked = {name: several(label, name, found[name])
+                  for name, label in (("state", "State"), ("dataset", "Data set"), ("method", "Method"))}  # fmt: skip
+        with st.popover("More filters", icon=":material/filter_list:", width="content"):
+            for name, label in (("preset", "Preset"), ("tag", "Tag")):
+                picked[name] = several(label, name, found[name], 260)
+            low = st.number_input("Score from", value=None, key="low", bind="query-params", on_change=first_page,
+                                  format="%.4f", help="Newest fused validation score, both ends included")  # fmt: skip
+            high = st.number_input("Score to", value=None, key="high", bind="query-params", on_change=first_page,
+                                   format="%.4f")  # fmt: skip
+            archived = st.toggle("Also archived runs", key="archived", bind="query-params", on_change=first_page)
+            st.caption(
+                "Every word of a search must occur in name, tags, notes, data, method, preset or id; "
+                f"`{LIKE}ID` finds the runs that differ from that one in the seed alone.",
+                width=260,
+            )
+        group = st.selectbox(
+            "Group by", GROUPS, index=None, key="group", bind="query-params", placeholder="Nothing", width=140,
+            on_change=first_page, help="One row a group, with mean and standard deviation over its finished runs",
+        )  # fmt: skip
+        sort = st.selectbox("First", list(SORTS), key="sort", bind="query-params", width=140, on_change=first_page)
+    ends = {name: tuple(values) for name, values in picked.items()}
+    wanted = Filter(q=q, low=low, high=high, archived=archived, **ends)
+    return View(wanted, sort or NEWEST, group or "")
 
 
-def listed(wanted: runs_table.Filter) -> list[RunInfo]:
-    """The runs that fit the filters, as they stand now: pinned ones first, then the newest."""
-    return sorted((info for info in session.catalogue().runs() if wanted.takes(info)), key=lambda i: not i.pinned)
+def columns() -> tuple[str, ...]:
+    """The columns to show; the choice stands in the address."""
+    names = {label: name for name, label in runs_table.COLUMNS.items()}
+    with st.popover("Columns", icon=":material/view_column:", width="content"):
+        chosen = st.multiselect(
+            "Columns", list(names), [runs_table.COLUMNS[name] for name in runs_table.FIRST], key="columns",
+            bind="query-params", placeholder="The first ones", width=420,
+            help="In the order chosen; remembered in the address and for this session",
+        )  # fmt: skip
+    return tuple(names[label] for label in chosen) or runs_table.FIRST
 
 
-def counted(infos: Sequence[RunInfo], chosen: Sequence[str]) -> str:
-    """How many runs are listed and chosen, in words."""
-    if not chosen:
-        return f"{len(infos)} runs. Tick rows to open, compare or describe them."
-    samples = sum(info.sample for info in infos if info.id in chosen)
-    return f"{len(chosen)} of {len(infos)} chosen" + (f"; {samples} sample, read-only." if samples else ".")
+def several(label: str, name: str, options: Sequence[str], width: int = 122) -> list[str]:
+    """One filter of several values; any of them may hold."""
+    return st.multiselect(label, options, key=name, bind="query-params", placeholder="Any", width=width,
+                          on_change=first_page)  # fmt: skip
 
 
-def note_selection() -> None:
-    """Remember the runs behind the chosen rows: rows move when a run starts, runs do not."""
-    rows = st.session_state[TABLE]["selection"]["rows"]
-    order = st.session_state.get(ORDER, [])
-    st.session_state[CHOSEN] = [order[row] for row in rows if row < len(order)]
+def in_order(view: View, facts: Sequence[Facts]) -> tuple[list[Facts], int]:
+    """The runs that fit, and how many came since.
+
+    While something is ticked the order stays as it is looked at: rows that move under a pointer get the wrong tick.
+    """
+    listed = ordered(view.wanted.taken(facts), view.sort)
+    held_view, held = st.session_state.get(HELD, (None, []))
+    now, later = [f.id for f in listed], []
+    if held_view == (view.wanted, view.sort) and st.session_state.get(CHOSEN):
+        now, later = kept_order(held, now)
+    st.session_state[HELD] = ((view.wanted, view.sort), now)
+    by_id = {f.id: f for f in listed}
+    return [by_id[run_id] for run_id in now], len(later)
 
 
-def table(wanted: runs_table.Filter) -> None:
+def note_ticks(key: str, members: Sequence[Members]) -> None:
+    """Remember the runs behind the ticked rows; runs of other pages and filters stay ticked.
+
+    Args:
+        key: of the table that was drawn.
+        members: the runs behind each of its rows.
+    """
+    rows = st.session_state[key]["selection"]["rows"]
+    ticked = dict.fromkeys(run_id for row in rows if row < len(members) for run_id in members[row])
+    before: list[str] = st.session_state.get(CHOSEN, [])
+    shown = {run_id for runs in members if set(runs) <= set(before) for run_id in runs}
+    st.session_state[CHOSEN] = list(dict.fromkeys([r for r in before if r not in shown or r in ticked] + [*ticked]))
+
+
+def choose(run_ids: Sequence[str]) -> None:
+    """Tick these runs and no others."""
+    st.session_state[CHOSEN] = list(run_ids)
+
+
+def drop_order() -> None:
+    """Let what has come since stand in its place."""
+    st.session_state.pop(HELD, None)
+
+
+def table(view: View, named: Sequence[str]) -> None:
     """The table itself; drawn again by its own timer, without the rest of the page."""
     with sentences():
-        infos = listed(wanted)
-        if not infos:
+        catalogue = session.catalogue()
+        facts = session.facts(catalogue.runs(max_age=SAME_RUN, patience=PATIENCE))
+        there = {f.id for f in facts}
+        if not catalogue.unread:
+            choose([run_id for run_id in st.session_state.get(CHOSEN, []) if run_id in there])
+        listed, later = in_order(view, facts)
+        reading(catalogue.unread, len(facts))
+        if not listed:
             st.info("No run fits these filters. Clear one to see more.", icon=":material/filter_alt_off:")
-            st.session_state[CHOSEN] = []
-            return
-        order = [info.id for info in infos]
-        chosen = [run_id for run_id in st.session_state.get(CHOSEN, []) if run_id in order]
-        if order != st.session_state.get(ORDER) or TABLE not in st.session_state:
-            rows = [order.index(run_id) for run_id in chosen]
-            st.session_state[TABLE] = {"selection": {"rows": rows, "columns": [], "cells": []}}
-        st.session_state[ORDER], st.session_state[CHOSEN] = order, chosen
-        st.dataframe(
-            runs_table.frame(infos), key=TABLE, hide_index=True, on_select=note_selection,
-            column_config=runs_table.column_config(infos), placeholder="",
-            height=36 * (min(len(infos), TABLE_ROWS) + 1) + 2, row_height=36, lazy=False,
-            alt=f"{len(infos)} runs with state, progress and scores",
-        )  # fmt: skip
-        st.caption(counted(infos, st.session_state[CHOSEN]))
-    if st.session_state[CHOSEN] != st.session_state[DRAWN]:
-        # The buttons above the table stand outside this fragment and must follow the selection.
-        st.session_state[DRAWN] = st.session_state[CHOSEN]
+        elif view.group:
+            groups_of(view, listed)
+        else:
+            rows(listed, named)
+        below(view, listed, later)
+    read_all = st.session_state[DRAWN][1] > 0 and not catalogue.unread
+    if st.session_state.get(CHOSEN, []) != st.session_state[DRAWN][0] or read_all:
+        # What stands above the table is outside this fragment and must follow.
+        st.session_state[DRAWN] = (st.session_state[CHOSEN], 0)
         st.rerun()
 
 
-def actions(infos: Sequence[RunInfo], wanted: runs_table.Filter) -> None:
-    """What can be done with the chosen runs."""
-    own = [info for info in infos if not info.sample]
-    one = infos[0] if len(infos) == 1 else None
-    ids = [info.id for info in infos]
+def reading(unread: int, read: int) -> None:
+    """Say that a folder of many runs is being read for the first time."""
+    if unread:
+        st.progress(read / (read + unread), f"Reading the runs for the first time: {read:,} of {read + unread:,}")
+
+
+def rows(listed: Sequence[Facts], named: Sequence[str]) -> None:
+    """One row a run."""
+    body = st.container()
+    first, here = part(len(listed))
+    shown = listed[first : first + here]
+    with body:
+        draw(runs_table.frame(shown, named), runs_table.column_config(shown, named), [(f.id,) for f in shown],
+             f"{len(listed)} runs with state, progress and scores")  # fmt: skip
+
+
+def groups_of(view: View, listed: Sequence[Facts]) -> None:
+    """One row a group."""
+    from cggm_core.ui import runs_groups  # its statistics cost the first page of the app half a second
+
+    groups = runs_groups.grouped(listed, view.group)
+    body = st.container()
+    first, here = part(len(groups))
+    shown = groups[first : first + here]
+    members = [tuple(f.id for f in group.members) for group in shown]
+    with body:
+        draw(runs_groups.frame(shown), runs_groups.column_config(view.group), members,
+             f"{len(groups)} groups of runs with mean scores")  # fmt: skip
+    chosen = set(st.session_state.get(CHOSEN, []))
+    open_group(view, [group.members for group, ids in zip(shown, members, strict=True) if set(ids) <= chosen])
+
+
+def open_group(view: View, ticked: Sequence[Sequence[Facts]]) -> None:
+    """List the runs of the one ticked group."""
+
+    def list_them() -> None:
+        # The filter that holds for exactly this group, so that the list can be reloaded and passed on.
+        one, state = ticked[0][0], st.session_state
+        state["group"] = None
+        if view.group == CONFIGURATION:
+            state["q"] = f"{view.wanted.q} {LIKE}{one.id}".strip()
+        elif view.group == TAG:
+            state["tag"] = sorted(set.intersection(*(set(f.tags) for f in ticked[0])))[:1]
+        else:
+            state["dataset"] = [one.dataset]
+            if view.group == METHOD:
+                state["method"], state["preset"] = [one.method], [one.preset] if one.preset else []
+        state[CHOSEN] = []
+        first_page()
+
+    one = len(ticked) == 1
+    if st.button("List the runs of this group", icon=":material/subdirectory_arrow_right:", disabled=not one,
+                 on_click=list_them, help="Tick one group first"):  # fmt: skip
+        st.rerun()
+
+
+def part(count: int) -> tuple[int, int]:
+    """First row of the page that is shown, and how many rows it has."""
+    pages = max(1, -(-count // ROWS_A_PAGE))
+    if st.session_state.get("page", 1) > pages:
+        st.session_state["page"] = pages
+    number = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
+    first = (number - 1) * ROWS_A_PAGE
+    return first, min(ROWS_A_PAGE, count - first)
+
+
+def draw(frame: pd.DataFrame, config: dict[str, object], members: Sequence[Members], alt: str) -> None:
+    """The table, its ticks set to the runs chosen."""
+    key = runs_table.table_key(TABLE, members)
+    chosen = set(st.session_state.get(CHOSEN, []))
+    ticked = [row for row, runs in enumerate(members) if set(runs) <= chosen]
+    if list(st.session_state.get(key, {}).get("selection", {}).get("rows", [])) != ticked:
+        st.session_state[key] = {"selection": {"rows": ticked, "columns": [], "cells": []}}
+    st.dataframe(
+        frame, key=key, hide_index=True, on_select=functools.partial(note_ticks, key, tuple(members)),
+        column_config=config, placeholder="", height=36 * (min(len(frame), ROWS_SHOWN) + 1) + 2, row_height=36,
+        lazy=False, alt=alt,
+    )  # fmt: skip
+
+
+def below(view: View, listed: Sequence[Facts], later: int) -> None:
+    """What is ticked, in words, and the ways to tick all or none."""
+    chosen: list[str] = st.session_state.get(CHOSEN, [])
+    shown = {f.id for f in listed}
+    aside = sum(run_id not in shown for run_id in chosen)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if st.button("Monitor", icon=":material/monitoring:", disabled=one is None, type="primary",
-                     help="Plots of one run, live while it trains"):  # fmt: skip
-            session.go("monitor", run=ids[0])
-        if st.button("Compare", icon=":material/compare_arrows:", disabled=not 1 <= len(ids) <= MOST_RUNS,
-                     help=f"Overlay of up to {MOST_RUNS} runs"):  # fmt: skip
-            session.go("compare", runs=",".join(ids))
-        if st.button("Edit", icon=":material/edit:", disabled=one is None or one.sample,
-                     help="Name, tags and notes of one run") and one:  # fmt: skip
-            edit(one)
-        away = bool(own) and all(info.archived for info in own)
-        if st.button("Unarchive" if away else "Archive", icon=":material/archive:", disabled=not own,
-                     help="Archived runs stay on disk and leave the list"):  # fmt: skip
-            archive(own, not away)
-        if st.button("Delete", icon=":material/delete:", disabled=not own, help="Move to the trash"):
-            confirm_trash(own)
-        if st.button("Export", icon=":material/ios_share:", disabled=not infos,
-                     help="The chosen runs as one archive, to be imported elsewhere"):  # fmt: skip
-            moving.export_dialog(infos)
-        if st.button("Report", icon=":material/description:", disabled=not 1 <= len(ids) <= MOST_RUNS,
-                     help="Figures and tables of the chosen runs, fit for print"):  # fmt: skip
-            session.go("report", runs=",".join(ids))
-        st.download_button(
-            "CSV", lambda: runs_table.to_csv(infos or listed(wanted)), "runs.csv", "text/csv", on_click="ignore",
-            icon=":material/download:", help="The chosen runs as a table, or all that are listed",
-        )  # fmt: skip
-    if one is not None:
-        details(one)
+        st.caption(counted(len(listed), len(chosen), aside, view), width="content")
+        if later:
+            st.button(f"Show {later:,} more that came since", type="tertiary", icon=":material/refresh:",
+                      on_click=drop_order)  # fmt: skip
+        if len(listed) > 1:
+            st.button(f"Tick all {len(listed):,}", type="tertiary", disabled=shown <= set(chosen), on_click=choose,
+                      args=(list(dict.fromkeys([*chosen, *(f.id for f in listed)])),))  # fmt: skip
+        if chosen:
+            st.button("Tick none", type="tertiary", on_click=choose, args=((),))
 
 
-def details(info: RunInfo) -> None:
-    """What the table has no room for: the whole name, why it ended, notes."""
-    remark = runs_table.remark_of(info)
-    if remark:
-        st.caption(f":material/info: {md(remark, 400)}")
-    if info.notes:
-        st.text(plain(info.notes, 600))
-
-
-def archive(infos: Sequence[RunInfo], away: bool) -> None:
-    """Put runs into the archive or take them out."""
-    with sentences():
-        for info in infos:
-            update_marks(session.catalogue().folder(info.id), archived=away)
-        st.rerun()
-
-
-@st.dialog("Edit run", width="medium")
-def edit(info: RunInfo) -> None:
-    """Name, tags and notes of one run."""
-    with st.form("runs.edit", border=False):
-        name = st.text_input("Name", info.name, max_chars=200)
-        tags = st.text_input("Tags", ", ".join(info.tags), help="Separated by commas")
-        notes = st.text_area("Notes", info.notes, height=160, max_chars=20_000)
-        pinned = st.checkbox("Pinned: stands above the others", info.pinned)
-        if st.form_submit_button("Save", type="primary"):
-            with sentences():
-                folder = session.catalogue().folder(info.id)
-                update_marks(folder, name=name, tags=forms.split_tags(tags), notes=notes, pinned=pinned)
-                st.rerun()
-
-
-@st.dialog("Move to the trash?")
-def confirm_trash(infos: Sequence[RunInfo]) -> None:
-    """Ask once, then move; a run that still trains stays and is named."""
-    living = [info for info in infos if info.state not in ENDED and not info.damaged]
-    for info in infos[:5]:
-        st.markdown(f"- {md(run_label(info), 120)}")
-    if len(infos) > 5:
-        st.caption(f"and {len(infos) - 5} more")
-    if living:
-        st.warning(f"{len(living)} of them still train; stop them first. They stay where they are.")
-    doomed = [info for info in infos if info not in living]
-    if st.button(f"Move {len(doomed)} to the trash", type="primary", disabled=not doomed):
-        with sentences():
-            for info in doomed:
-                trash(session.runs_root(), info.id)
-            st.session_state[CHOSEN] = []
-            st.rerun()
-
-
-@st.dialog("Delete for good?")
-def confirm_delete(run_ids: Sequence[str]) -> None:
-    """The only step that cannot be taken back."""
-    st.markdown(f"{len(run_ids)} run(s) will be removed from disk. This cannot be undone.")
-    if st.button("Delete for good", type="primary"):
-        with sentences():
-            for run_id in run_ids:
-                delete_for_good(session.runs_root(), run_id)
-            st.rerun()
-
-
-def trash_shelf() -> None:
-    """Runs in the trash, to be restored or deleted for good."""
-    root = session.runs_root()
-    run_ids = trashed(root)
-    if not run_ids:
-        return
-    with st.expander(f"Trash ({len(run_ids)})", icon=":material/delete:"):
-        labels = {run_id: trash_label(run_id) for run_id in run_ids[:200]}
-        chosen = st.multiselect(
-            "Runs in the trash", run_ids, key="runs.trash", format_func=lambda i: labels.get(i, i),
-            placeholder="Choose runs", help="Newest first",
-        )  # fmt: skip
-        with st.container(horizontal=True):
-            if st.button("Restore", icon=":material/restore_from_trash:", disabled=not chosen):
-                for run_id in chosen:
-                    restore(root, run_id)
-                st.rerun()
-            if st.button("Delete for good", icon=":material/delete_forever:", disabled=not chosen):
-                confirm_delete(chosen)
-
-
-def trash_label(run_id: str) -> str:
-    """A run in the trash in one line; its id where it cannot be read."""
-    try:
-        return run_label(open_reader(session.runs_root() / TRASH / run_id).info())
-    except CggmError:
-        return run_id
+def counted(listed: int, chosen: int, aside: int, view: View) -> str:
+    """How many runs are listed and ticked, in words."""
+    runs = f"{listed:,} {'run' if listed == 1 else 'runs'}"
+    if not chosen:
+        paged = listed > ROWS_A_PAGE and not view.group
+        return f"{runs}. Tick rows to open, compare or describe them." + (
+            " Order sorts all of them, a click on a column's head this page." if paged else "")  # fmt: skip
+    hidden = f", {aside:,} of them not in this list" if aside else ""
+    return f"{runs}, {chosen:,} ticked{hidden}."
 
 
 def nothing_yet() -> None:
@@ -235,6 +296,14 @@ def nothing_yet() -> None:
         st.caption(f"Runs are kept in {md(session.runs_root(), 300)}.")
 
 
+def pace(infos: Sequence[RunInfo], unread: int) -> float:
+    """Seconds between two looks."""
+    if unread:
+        return READING_SECONDS
+    often = len(infos) <= FEW_RUNS or any(info.state not in ENDED for info in infos)
+    return LIVE_SECONDS if often else IDLE_SECONDS
+
+
 def page() -> None:
     """Head, filters, actions, table, trash."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -244,22 +313,26 @@ def page() -> None:
             if st.button("New run", icon=":material/add:"):
                 session.go("new_run")
     moving.announce()
-    infos = session.catalogue().runs()
+    catalogue = session.catalogue()
+    infos = catalogue.runs(patience=PATIENCE)
     if not infos:
         nothing_yet()
-        trash_shelf()
+        runs_trash.shelf()
         return
     welcome.welcome(infos)
-    wanted = filters(infos)
-    bar = st.container()
-    often = len(infos) <= FEW_RUNS or any(info.state not in ENDED for info in infos)
-    st.session_state[DRAWN] = st.session_state.get(CHOSEN, [])
-    st.fragment(table, run_every=LIVE_SECONDS if often else IDLE_SECONDS)(wanted)
-    chosen = st.session_state[CHOSEN]
-    by_id = {info.id: info for info in infos}
+    facts = session.facts(infos)
+    view = controls(facts)
+    bar = st.container(horizontal=True, gap="small")
     with bar:
-        actions([by_id[run_id] for run_id in chosen if run_id in by_id], wanted)
-    trash_shelf()
+        acting = st.container()
+        named = columns()
+    st.session_state[DRAWN] = (st.session_state.get(CHOSEN, []), catalogue.unread)
+    st.fragment(table, run_every=pace(infos, catalogue.unread))(view, named)
+    by_id = {f.id: f for f in facts}
+    with acting:
+        runs_actions.bar([by_id[run_id] for run_id in st.session_state[CHOSEN] if run_id in by_id],
+                         lambda: ordered(view.wanted.taken(facts), view.sort))  # fmt: skip
+    runs_trash.shelf()
 
 
 page()

@@ -8,6 +8,7 @@ claim to go on are looked at again each time, because a killed process leaves no
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -55,25 +56,51 @@ class Catalogue:
         self._cache = CatalogueCache(self.root / ".catalogue.db")
         self._entries: dict[str, Entry] | None = None
         self._lock = threading.Lock()
+        self._answer: tuple[RunInfo, ...] = ()
+        self._answered = -math.inf
+        self._unread = 0
 
-    def runs(self) -> tuple[RunInfo, ...]:
-        """Every run, newest first; a damaged one is listed with what is wrong and hurts no other."""
+    @property
+    def unread(self) -> int:
+        """Runs that the last answer left out because its patience had ended."""
+        return self._unread
+
+    def runs(self, *, max_age: float = 0.0, patience: float = math.inf) -> tuple[RunInfo, ...]:
+        """Every run, newest first; a damaged one is listed with what is wrong and hurts no other.
+
+        Args:
+            max_age: seconds; an answer that is no older is given again, whoever asked for it. 0 always looks.
+            patience: seconds after which runs never read before are left for the next call, the oldest first; how
+                many they are says `unread`. Endless reads all.
+        """
         with self._lock:
-            known = self._known()
-            entries: dict[str, Entry] = {}
-            shown: dict[str, RunInfo] = {}
-            for sample, path in self._folders():
-                with contextlib.suppress(RunNotFoundError):  # removed between the listing and the look
-                    entries[path] = _current(path, sample, known.get(path))
-                    # A run of one's own wins over a sample of the same id.
-                    shown.setdefault(path[-RUN_ID_LENGTH:], _stands(path, entries[path]))
-            changed = {path: entry for path, entry in entries.items() if known.get(path) is not entry}
-            gone = known.keys() - entries.keys()
-            self._entries = entries
-            if changed or gone:
-                kept = {p: (e.key, e.owner, e.info) for p, e in changed.items() if not e.info.damaged}
-                self._cache.store(kept, gone | (changed.keys() - kept.keys()))
-        return tuple(sorted(shown.values(), key=lambda info: info.id, reverse=True))
+            if time.monotonic() - self._answered <= max_age and not self._unread:
+                return self._answer
+            self._look(time.monotonic() + patience)
+            return self._answer
+
+    def _look(self, deadline: float) -> None:
+        known = self._known()
+        entries: dict[str, Entry] = {}
+        shown: dict[str, RunInfo] = {}
+        unread = 0
+        for sample, path in self._folders():
+            held = known.get(path)
+            if held is None and time.monotonic() > deadline:
+                unread += 1
+                continue
+            with contextlib.suppress(RunNotFoundError):  # removed between the listing and the look
+                entries[path] = _current(path, sample, held)
+                # A run of one's own wins over a sample of the same id.
+                shown.setdefault(path[-RUN_ID_LENGTH:], _stands(path, entries[path]))
+        changed = {path: entry for path, entry in entries.items() if known.get(path) is not entry}
+        gone = known.keys() - entries.keys()
+        self._entries, self._unread = entries, unread
+        if changed or gone:
+            kept = {p: (e.key, e.owner, e.info) for p, e in changed.items() if not e.info.damaged}
+            self._cache.store(kept, gone | (changed.keys() - kept.keys()))
+        self._answer = tuple(sorted(shown.values(), key=lambda info: info.id, reverse=True))
+        self._answered = time.monotonic()
 
     def find(self, text: str) -> RunInfo:
         """One run, by its id or by an unambiguous beginning of at least six characters.
@@ -139,7 +166,7 @@ class Catalogue:
                 continue
             except OSError as error:
                 raise StoreError(f"the runs folder {root} cannot be listed: {error.strerror or error}") from error
-            found += [(sample, f"{root}/{name}") for name in names]
+            found += [(sample, f"{root}/{name}") for name in sorted(names, reverse=True)]
         return found
 
 

@@ -1,21 +1,21 @@
-"""The table of runs: rows from what the catalogue knows, filters, columns, and the same as CSV.
+"""The table of runs: columns to choose from, rows, and the same as CSV.
 
-Everything here is a function of values, so that a thousand runs are one pass and no history is read.
+Everything here is a function of values, so that a page of runs is one pass and no history is read.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo
+from cggm_core.ui import runs_facts
+from cggm_core.ui.runs_facts import Facts, in_line
 from cggm_core.ui.safe import plain
 
 # A sign beside each word: a state is told by shape and word, and only then by colour. The colours are dark
@@ -30,193 +30,166 @@ STATES: Mapping[str, tuple[str, str]] = {
     "died": ("✕ died", "#B3400E"),
     "damaged": ("▲ damaged", "#A4508B"),
 }
-SAMPLE, ARCHIVED, PINNED = "sample", "archived", "pinned"
-_MARKS = {SAMPLE: "#5B6770", ARCHIVED: "#5B6770", PINNED: "#0069A6"}
-MOST_MODALITIES = 4
+SAMPLE, ARCHIVED = "sample", "archived"
+PIN = "★"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_ENDED_BADLY = ("failed", "died", "damaged")
+_NUMBERS = ("progress", "score", "best", "test", "lr", "rho", "lam")
+_WHOLE = ("seed", "epochs", "batch_size")
+_TIMES = ("age", "started", "changed")
+
+# What a column is called here: its name for people, and in the address.
+COLUMNS: Mapping[str, str] = {
+    "state": "State", "name": "Name", "dataset": "Data set", "way": "Method · preset", "seed": "Seed",
+    "progress": "Progress", "score": "Score", "unimodal": "Unimodal scores", "age": "Age", "tags": "Tags",
+    "best": "Best score", "test": "Test score", "each": "Unimodal scores, a column each", "model": "Model",
+    "epochs": "Epochs planned", "batch_size": "Batch size", "lr": "Learning rate", "rho": "ρ", "lam": "λ",
+    "started": "Started", "changed": "Last changed", "remark": "Remark", "notes": "Notes", "id": "Id",
+}  # fmt: skip
+# These fit beside each other on a page 1,440 pixels wide.
+FIRST = ("state", "name", "dataset", "way", "seed", "progress", "score", "unimodal", "age", "tags")
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which runs are wanted; an empty field wants all.
+def frame(facts: Sequence[Facts], columns: Sequence[str] = FIRST) -> pd.DataFrame:
+    """One row a run, in the order given.
 
-    Attributes:
-        text: every word of it occurs in name, id, tags, notes, data set, method or preset.
-        states, datasets, methods: one of these.
-        archived: whether archived runs are listed as well.
+    Args:
+        facts: the runs.
+        columns: of `COLUMNS`, in the order wanted; "each" becomes one column a modality.
     """
-
-    text: str = ""
-    states: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    archived: bool = False
-
-    def takes(self, info: RunInfo) -> bool:
-        """Whether the run is wanted."""
-        if info.archived and not self.archived:
-            return False
-        if self.states and state_of(info) not in self.states:
-            return False
-        if self.datasets and dataset_of(info) not in self.datasets:
-            return False
-        if self.methods and word(info, "method") not in self.methods:
-            return False
-        return not self.text or self._found(info)
-
-    def _found(self, info: RunInfo) -> bool:
-        parts = (info.name, info.id, *info.tags, info.notes, dataset_of(info),
-                 word(info, "method"), word(info, "preset"))  # fmt: skip
-        text = "\n".join(parts).casefold()
-        return all(term in text for term in self.text.casefold().split())
-
-
-def state_of(info: RunInfo) -> str:
-    """State for people: a file that cannot be trusted comes before what it says."""
-    return "damaged" if info.damaged else info.state
-
-
-def word(info: RunInfo, name: str) -> str:
-    """A text of the configuration, cleaned; "" if it is missing or no text."""
-    value = info.config.get(name, "")
-    return plain(value, 80) if isinstance(value, str) else ""
-
-
-def dataset_of(info: RunInfo) -> str:
-    """The data set: a card's name, or the name of the file without its folders."""
-    return word(info, "dataset").replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def seed_of(info: RunInfo) -> int | None:
-    """The seed, if the configuration has one."""
-    training = info.config.get("training")
-    seed = training.get("seed") if isinstance(training, Mapping) else None
-    return seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**53 else None
-
-
-def progress_of(info: RunInfo) -> float | None:
-    """Share of the planned steps that are done, 0 to 100; None while the plan is unknown."""
-    if state_of(info) == "finished":
-        return 100.0
-    return min(100.0, 100.0 * (info.step + 1) / info.steps) if info.steps > 0 else None
-
-
-def remark_of(info: RunInfo) -> str:
-    """Why a run ended or cannot be read; "" where there is nothing to say."""
-    return plain(info.damaged or info.reason, 300)
-
-
-def score(info: RunInfo, metric: str, modality: str = "", *, best: bool = False) -> float | None:
-    """Newest (or best) value of a series out of the run's summary; None if there is no finite one."""
-    found = info.summary.get(MetricKey(metric, modality))
-    if found is None:
-        return None
-    value = found.high if best else found.last
-    return value if math.isfinite(value) else None
-
-
-def modalities(infos: Iterable[RunInfo]) -> list[str]:
-    """Modalities that have a unimodal validation score in any of the runs, in the order met."""
-    found: dict[str, None] = {}
-    for info in infos:
-        for key in info.summary:
-            if key.metric == "val_unimodal_score":
-                found[key.modality] = None
-    return list(found)
-
-
-def frame(infos: Sequence[RunInfo]) -> pd.DataFrame:
-    """One row a run, in the order given; scores of few modalities in a column each, of many in one text."""
-    found = modalities(infos)
-    rows = [_row(info, found) for info in infos]
-    names = list(rows[0]) if rows else []
+    found = runs_facts.modalities(f.info for f in facts) if "each" in columns else []
+    names = [n for name in columns for n in ([f"m:{m}" for m in found] if name == "each" else [name])]
     # Objects, so that a column without any number still is one, and a missing number stays empty.
-    columns = {name: pd.Series([row[name] for row in rows], dtype=_dtype(name)) for name in names}
-    return pd.DataFrame(columns)
+    made = {name: pd.Series([_cell(f, name) for f in facts], dtype=_dtype(name)) for name in names}
+    return pd.DataFrame(made)
 
 
-def column_config(infos: Sequence[RunInfo]) -> dict[str, Any]:
+def column_config(facts: Sequence[Facts], columns: Sequence[str] = FIRST) -> dict[str, Any]:
     """How the columns of `frame` are shown."""
-    config, number = st.column_config, "%.4f"
-    marked = any(info.sample or info.archived or info.pinned for info in infos)
-    pills = [text for text, _ in STATES.values()] + list(_MARKS)
+    config = st.column_config
+    each = runs_facts.modalities(f.info for f in facts) if "each" in columns else []
     shown: dict[str, Any] = {
         "state": config.MultiselectColumn(
-            "State", options=pills, color=[*(c for _, c in STATES.values()), *_MARKS.values()],
-            width=180 if marked else 118,
-        ),
-        "name": config.TextColumn("Name", width=215),
+            "State", options=[text for text, _ in STATES.values()], color=[c for _, c in STATES.values()], width=100),
+        "name": config.TextColumn("Name", width=168, help=f"{PIN}: pinned above the others"),
+        "dataset": config.TextColumn("Data set", width=94),
+        "way": config.TextColumn("Method · preset", width=120),
+        "seed": config.NumberColumn("Seed", format="%d", width=48),
         "progress": config.ProgressColumn(
-            "Progress", format="%d%%", min_value=0.0, max_value=100.0, width=95,
+            "Progress", format="%d%%", min_value=0.0, max_value=100.0, width=84,
             help="Share of the planned steps that are done"),
-        "val_score": config.NumberColumn(
-            "Score", format=number, width=65, help="Fused score on the validation split, newest epoch"),
-        "best": config.NumberColumn(
-            "Best", format=number, width=65, help="Highest fused validation score of any epoch"),
+        "score": _score("Score", "Fused score on the validation split, newest epoch"),
         "unimodal": config.TextColumn(
-            "Unimodal scores", width=220,
-            help="Validation score of each modality's classifier, newest epoch"),
-        "dataset": config.TextColumn("Data set", width=100),
-        "method": config.TextColumn("Method", width=70),
-        "preset": config.TextColumn("Preset", width=70),
-        "seed": config.NumberColumn("Seed", format="%d", width=55),
+            "Unimodal scores", width=176,
+            help="Newest validation score of each modality's classifier, the highest first; of a run that ended "
+                 "badly the reason"),
+        "age": config.DatetimeColumn("Age", format="distance", width=110, help="Since it was started"),
+        "tags": config.ListColumn("Tags", width=88, help="Yours; and whether a run came with the lab or is archived"),
+        "best": _score("Best", "Highest fused validation score of any epoch"),
+        "test": _score("Test", "Fused score on the test split"),
+        "model": config.TextColumn("Model", width=120),
+        "epochs": config.NumberColumn("Epochs", format="%d", width=60),
+        "batch_size": config.NumberColumn("Batch", format="%d", width=60),
+        "lr": config.NumberColumn("Learning rate", format="%g", width=90),
+        "rho": config.NumberColumn("ρ", format="%g", width=50),
+        "lam": config.NumberColumn("λ", format="%g", width=50),
         "started": config.DatetimeColumn("Started", format="D MMM YYYY, HH:mm", width=140),
-        "tags": config.ListColumn("Tags", width=120),
+        "changed": config.DatetimeColumn("Last changed", format="D MMM YYYY, HH:mm", width=140),
         "remark": config.TextColumn("Remark", width=320, help="Why a run ended or cannot be read"),
+        "notes": config.TextColumn("Notes", width=240),
+        "id": config.TextColumn("Id", width=230),
     }  # fmt: skip
-    found = modalities(infos)
-    for modality in found if len(found) <= MOST_MODALITIES else ():
-        shown[f"m:{modality}"] = config.NumberColumn(
-            plain(modality, 20), format=number, width=80,
-            help="Validation score of this modality's classifier, newest epoch",
-        )  # fmt: skip
+    for m in each:
+        shown[f"m:{m}"] = config.NumberColumn(
+            plain(m, 24), format="%.3f", width=78, help="Unimodal validation score, newest epoch"
+        )
     return shown
 
 
-def to_csv(infos: Sequence[RunInfo]) -> bytes:
+def table_key(place: str, members: Sequence[Sequence[str]]) -> str:
+    """Key of the table that shows these rows: other rows are another table.
+
+    The page hears of a tick by the number of its row alone. If a table kept its key while its rows change, a tick
+    made on the old one could land on the run that took that row.
+
+    Args:
+        place: which table it is.
+        members: ids of the runs behind each row.
+    """
+    return f"{place}.{zlib.crc32(repr([tuple(ids) for ids in members]).encode()):08x}"
+
+
+def to_csv(facts: Sequence[Facts]) -> bytes:
     """The runs as CSV, one row each, scores of every modality in a column; no cell is a formula."""
-    found = modalities(infos)
+    found = runs_facts.modalities(f.info for f in facts)
     rows = []
-    for info in infos:
+    for f in facts:
+        info = f.info
         row: dict[str, Any] = {
-            "id": info.id, "name": info.name, "state": state_of(info), "dataset": dataset_of(info),
-            "method": word(info, "method"), "preset": word(info, "preset"), "seed": seed_of(info),
+            "id": info.id, "name": info.name, "state": f.state, "dataset": f.dataset,
+            "method": f.method, "preset": f.preset, "seed": f.seed,
             "step": info.step, "steps": info.steps, "epoch": info.epoch, "epochs": info.epochs,
-            "val_score": score(info, "val_score"), "val_score_best": score(info, "val_score", best=True),
+            "val_score": f.score, "val_score_best": runs_facts.score(info, "val_score", best=True),
         }  # fmt: skip
-        row |= {f"val_unimodal_score[{m}]": score(info, "val_unimodal_score", m) for m in found}
-        row |= {"test_score": score(info, "test_score"), "tags": "; ".join(info.tags),
+        row |= {f"val_unimodal_score[{m}]": f.unimodal.get(m) for m in found}
+        row |= {"test_score": runs_facts.score(info, "test_score"), "tags": "; ".join(info.tags),
                 "started": datetime.fromtimestamp(info.created_at).astimezone().isoformat(timespec="seconds"),
-                "sample": info.sample, "remark": remark_of(info), "notes": info.notes}  # fmt: skip
+                "sample": info.sample, "remark": runs_facts.remark_of(info), "notes": info.notes}  # fmt: skip
         rows.append({_inert(name): _inert(value) for name, value in row.items()})
     return pd.DataFrame(rows).to_csv(index=False).encode()
 
 
-def _row(info: RunInfo, found: list[str]) -> dict[str, Any]:
-    marks = [mark for mark, on in ((SAMPLE, info.sample), (ARCHIVED, info.archived), (PINNED, info.pinned)) if on]
-    row: dict[str, Any] = {
-        "state": [STATES[state_of(info)][0], *marks],
-        "name": plain(info.name, 120) or info.id[-8:],
-        "progress": progress_of(info),
-        "val_score": score(info, "val_score"),
-        "best": score(info, "val_score", best=True),
-    }
-    scores = {m: score(info, "val_unimodal_score", m) for m in found}
-    if len(found) <= MOST_MODALITIES:
-        row |= {f"m:{m}": value for m, value in scores.items()}
-    else:
-        row["unimodal"] = " · ".join(f"{plain(m, 20)} {v:.3f}" for m, v in scores.items() if v is not None)
-    return row | {
-        "dataset": dataset_of(info), "method": word(info, "method"), "preset": word(info, "preset"),
-        "seed": seed_of(info), "started": datetime.fromtimestamp(info.created_at),
-        "tags": [plain(tag, 30) for tag in info.tags], "remark": remark_of(info),
-    }  # fmt: skip
+def _score(label: str, text: str) -> Any:
+    return st.column_config.NumberColumn(label, format="%.3f", width=58, help=text)
+
+
+_CELLS: Mapping[str, Callable[[Facts], Any]] = {
+    "state": lambda f: [STATES[f.state][0]],
+    "name": lambda f: f"{PIN} {f.name}" if f.info.pinned else f.name,
+    "unimodal": lambda f: (
+        (runs_facts.remark_of(f.info) if f.state in _ENDED_BADLY else "") or in_line(f.unimodal)
+    ),
+    "age": lambda f: datetime.fromtimestamp(f.info.created_at),
+    "started": lambda f: datetime.fromtimestamp(f.info.created_at),
+    "changed": lambda f: datetime.fromtimestamp(f.info.updated_at),
+    "tags": lambda f: [*_marks(f.info), *(plain(tag, 30) for tag in f.tags)],
+    "best": lambda f: runs_facts.score(f.info, "val_score", best=True),
+    "test": lambda f: runs_facts.score(f.info, "test_score"),
+    "model": lambda f: runs_facts.word(f.info, "model"),
+    "remark": lambda f: runs_facts.remark_of(f.info),
+    "notes": lambda f: plain(f.info.notes, 200),
+    "epochs": lambda f: f.info.epochs or None,
+}  # fmt: skip
+
+
+def _cell(f: Facts, name: str) -> Any:
+    if name.startswith("m:"):
+        return f.unimodal.get(name[2:])
+    if name in _CELLS:
+        return _CELLS[name](f)
+    if name in ("batch_size", "lr"):
+        return _setting(f.info, "training", name)
+    if name in ("rho", "lam"):
+        return _setting(f.info, "method_params", name)
+    return getattr(f, name)
+
+
+def _setting(info: RunInfo, part: str, name: str) -> float | None:
+    """A number among the settings; None where there is none."""
+    given = info.config.get(part)
+    value = given.get(name) if isinstance(given, Mapping) else None
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+    return value if sound else None
+
+
+def _marks(info: RunInfo) -> list[str]:
+    return [mark for mark, on in ((SAMPLE, info.sample), (ARCHIVED, info.archived)) if on]
 
 
 def _dtype(name: str) -> str:
-    if name in ("progress", "val_score", "best") or name.startswith("m:"):
+    if name in _NUMBERS or name.startswith("m:"):
         return "float64"
-    return {"seed": "Int64", "started": "datetime64[ms]"}.get(name, "object")
+    return "Int64" if name in _WHOLE else "datetime64[ms]" if name in _TIMES else "object"
 
 
 def _inert(value: Any) -> Any:

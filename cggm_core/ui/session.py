@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +11,8 @@ import streamlit as st
 
 from cggm_core.errors import RunNotFoundError, StoreError, UnknownNameError
 from cggm_core.store import Catalogue, RunInfo, RunReader
+from cggm_core.store.trashcan import TRASH
+from cggm_core.ui.runs_facts import Facts, FactsBook
 
 SAMPLE_RUNS = Path(__file__).resolve().parents[2] / "sample_runs"
 _READERS, _PAGES = "session.readers", "session.pages"
@@ -38,6 +40,16 @@ def runs_root() -> Path:
 def catalogue() -> Catalogue:
     """Every run of the root and the sample runs; one for all sessions of the app."""
     return _catalogue(str(runs_root()), str(SAMPLE_RUNS))
+
+
+def trash() -> Catalogue:
+    """Every run in the trash of the root."""
+    return _catalogue(str(runs_root() / TRASH), "")
+
+
+def facts(infos: Sequence[RunInfo]) -> list[Facts]:
+    """What lists show of runs; worked out once for all sessions while a run stays as it is."""
+    return _book().of(infos)
 
 
 def reader(run_id: str) -> RunReader:
@@ -94,7 +106,12 @@ def go(page: str, **query: str) -> NoReturn:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _catalogue(root: str, samples: str) -> Catalogue:
-    return Catalogue(root, (samples,))
+    return Catalogue(root, (samples,) if samples else ())
+
+
+@st.cache_resource(show_spinner=False)
+def _book() -> FactsBook:
+    return FactsBook()
 
 
 def _let_go(held: dict[str, RunReader], run_id: str) -> None:

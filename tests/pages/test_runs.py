@@ -9,6 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from cggm_core.config import RunConfig
 from cggm_core.store import pack, read_marks, restore, trash, update_marks
+from cggm_core.ui.runs_actions import retagged
+from cggm_core.ui.runs_table import table_key
 from tests.pages import making
 from tests.pages.conftest import FRAME, Open
 
@@ -30,6 +32,11 @@ def names(at: AppTest) -> list[str]:
     return list(at.dataframe[0].value["name"])
 
 
+def ticked(at: AppTest, *rows: tuple[str, ...]) -> list[int]:
+    """Ticked rows of the table that shows these runs, or groups of runs."""
+    return list(at.session_state[table_key("runs.table", rows)]["selection"]["rows"])
+
+
 def test_before_the_first_run_the_page_says_how_to_start_one(root: Path, open_page: Open) -> None:
     at = open_page()
     assert at.header[0].value == "No runs yet"
@@ -42,8 +49,8 @@ def test_runs_are_listed_newest_first_with_scores(root: Path, open_page: Open) -
         making.finished(root, making.config(name=f"run {seed}", seed=seed))
     frame = open_page().dataframe[0].value
     assert list(frame["name"]) == ["run 2", "run 1", "run 0"]
-    assert frame["val_score"].notna().all()
-    assert {"m:pixels", "m:fourier", "m:projections"} <= set(frame.columns)
+    assert frame["score"].notna().all()
+    assert frame["unimodal"].str.contains("pixels .* · fourier .* · projections").all()
 
 
 def test_filters_stand_in_the_address(root: Path, open_page: Open) -> None:
@@ -53,6 +60,7 @@ def test_filters_stand_in_the_address(root: Path, open_page: Open) -> None:
     assert names(open_page(q="alph")) == ["alpha"]
     assert names(open_page(method="joint")) == ["beta"]
     assert names(open_page(state="damaged")) == ["damaged"]
+    assert "No run fits" in open_page(low="2.0").info[0].value
     at = open_page(q="nothing like it")
     assert "No run fits" in at.info[0].value
 
@@ -62,8 +70,8 @@ def test_a_damaged_run_says_why_and_hurts_no_other(root: Path, open_page: Open) 
     making.damaged(root)
     frame = open_page().dataframe[0].value
     assert [state[0] for state in frame["state"]] == ["▲ damaged", "✓ finished"]
-    assert frame["remark"][0]
-    assert not frame["remark"][1]
+    assert "damaged" in frame["unimodal"][0]
+    assert frame["unimodal"][1].startswith("pixels")
 
 
 def test_nothing_can_be_done_before_a_run_is_chosen(root: Path, open_page: Open) -> None:
@@ -98,13 +106,37 @@ def test_runs_in_the_trash_are_shown_and_restored(root: Path, open_page: Open) -
     run_id, other = making.finished(root, making.config(name="doomed")), making.finished(root)
     trash(root, run_id)
     trash(root, other)
-    at = open_page()
-    assert "doomed" in at.multiselect(key="runs.trash").options[1]
-    at.multiselect(key="runs.trash").set_value([run_id]).run()
+    at = trash_opened()
+    assert list(at.dataframe[0].value["name"]) == [other[-8:], "doomed"]
+    at.text_input(key="runs.trash.q").set_value("doomed").run()
+    assert list(at.dataframe[0].value["name"]) == ["doomed"]
+    at.session_state[table_key("runs.trash.table", [(run_id,)])] = {
+        "selection": {"rows": [0], "columns": [], "cells": []}
+    }
+    at.run()
     button(at, "Restore").click().run()
+    assert not at.exception
     assert names(open_page()) == ["doomed"]
     restore(root, other)
     assert len(names(open_page())) == 2
+
+
+def trash_opened() -> AppTest:
+    at = AppTest.from_file(FRAME, default_timeout=60)
+    at.session_state["runs.trash"] = True
+    at.run()
+    assert not at.exception
+    return at
+
+
+def test_the_trash_is_emptied_only_after_a_question(root: Path) -> None:
+    kept, doomed = making.finished(root), making.finished(root)
+    trash(root, doomed)
+    at = trash_opened()
+    button(at, "Empty the trash").click().run()
+    assert any("1 run(s) will be removed" in text.value for text in at.markdown)
+    assert (root / ".trash" / doomed).exists()
+    assert kept
 
 
 def test_a_run_that_trains_is_not_deleted(root: Path, living: str) -> None:
@@ -117,7 +149,7 @@ def test_a_run_that_trains_is_not_deleted(root: Path, living: str) -> None:
 def test_a_sample_run_is_marked_and_cannot_be_changed(root: Path, samples: Path) -> None:
     run_id = making.finished(samples, making.config(name="sample"))
     at = chosen(run_id)
-    assert at.dataframe[0].value["state"][0][1:] == ["sample"]
+    assert list(at.dataframe[0].value["tags"][0]) == ["sample"]
     assert all(button(at, label).disabled for label in ("Edit", "Archive", "Delete"))
     assert not button(at, "Monitor").disabled
     assert any("came with the lab" in said.value for said in at.markdown)
@@ -126,10 +158,63 @@ def test_a_sample_run_is_marked_and_cannot_be_changed(root: Path, samples: Path)
 def test_a_choice_follows_its_run_when_rows_move(root: Path) -> None:
     run_id = making.finished(root, making.config(name="mine"))
     at = chosen(run_id)
-    making.finished(root)
+    newer = making.finished(root)
     at.run()
     assert at.session_state["runs.chosen"] == [run_id]
-    assert at.session_state["runs.table"]["selection"]["rows"] == [1]
+    assert names(at) == ["mine"]  # rows under a tick stay where they are
+    assert ticked(at, (run_id,)) == [0]
+    button(at, "Show 1 more that came since").click().run()
+    assert len(names(at)) == 2
+    assert at.session_state["runs.chosen"] == [run_id]
+    assert ticked(at, (newer,), (run_id,)) == [1]
+
+
+def test_ticks_outlive_filters_order_and_pages(root: Path) -> None:
+    a, b = (making.finished(root, making.config(name=name)) for name in ("alpha", "beta"))
+    at = chosen(a)
+    at.text_input(key="q").set_value("beta").run()
+    assert (names(at), ticked(at, (b,))) == (["beta"], [])
+    assert any("1 ticked, 1 of them not in this list" in caption.value for caption in at.caption)
+    at.text_input(key="q").set_value("").run()
+    at.selectbox(key="sort").set_value("Name").run()
+    assert (names(at), ticked(at, (a,), (b,))) == (["alpha", "beta"], [0])
+    button(at, "Tick all 2").click().run()
+    assert sorted(at.session_state["runs.chosen"]) == sorted([a, b])
+    button(at, "Tick none").click().run()
+    assert at.session_state["runs.chosen"] == []
+
+
+def test_order_group_and_columns_stand_in_the_address(root: Path, open_page: Open) -> None:
+    for seed, name in enumerate(("b", "a")):
+        making.finished(root, making.config(name=name, seed=seed))
+    assert names(open_page(sort="Name")) == ["a", "b"]
+    assert list(open_page(columns="Best score").dataframe[0].value.columns) == ["best"]
+    frame = open_page(group="Configuration").dataframe[0].value
+    assert (list(frame["runs"]), list(frame["n"]), list(frame["states"])) == ([2], [2], ["2 finished"])
+
+
+def test_a_ticked_group_chooses_its_runs_and_can_be_listed(root: Path) -> None:
+    a, b = (making.finished(root, making.config(seed=seed)) for seed in range(2))
+    other = making.finished(root, RunConfig(method="joint"))
+    at = AppTest.from_file(FRAME, default_timeout=60)
+    at.query_params["group"] = "Configuration"
+    at.session_state["runs.chosen"] = [b, a]
+    at.run()
+    assert ticked(at, (other,), (b, a)) == [1]
+    button(at, "List the runs of this group").click().run()
+    assert not at.exception
+    assert at.text_input(key="q").value in (f"like:{a}", f"like:{b}")
+    assert len(names(at)) == 2
+
+
+def test_tags_and_pins_of_many_runs_change_at_once(root: Path) -> None:
+    a, b = (making.finished(root, making.config(name=name)) for name in ("one", "two"))
+    update_marks(root / a, tags=["old", "kept"])
+    at = chosen(a, b)
+    button(at, "Edit").click().run()
+    assert not at.exception
+    assert next(field for field in at.multiselect if field.label == "Remove tags").options == ["kept", "old"]
+    assert retagged(["old", "kept"], ["new", "kept"], ["old"]) == ["kept", "new"]
 
 
 def test_a_chosen_run_that_is_gone_is_forgotten(root: Path) -> None:
@@ -154,7 +239,7 @@ def test_pinned_runs_stand_above_newer_ones(root: Path, open_page: Open) -> None
     first = making.finished(root, making.config(name="first"))
     making.finished(root, making.config(name="second"))
     update_marks(root / first, pinned=True)
-    assert names(open_page()) == ["first", "second"]
+    assert names(open_page()) == ["★ first", "second"]
 
 
 def test_runs_leave_as_an_archive_and_come_back(root: Path, open_page: Open, tmp_path: Path) -> None:

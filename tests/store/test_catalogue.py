@@ -288,3 +288,25 @@ def test_a_thousand_runs_are_listed_quickly(root: Path, monkeypatch: pytest.Monk
     assert seen == []
     assert times[0] < 2.0
     assert min(times[1:]) < 0.5
+
+
+def test_runs_never_read_before_are_left_for_the_next_call_when_patience_ends(root: Path) -> None:
+    old, new = finished_run(root), finished_run(root)
+    settle()
+    catalogue = Catalogue(root)
+    assert catalogue.runs(patience=-1.0) == ()
+    assert catalogue.unread == 2
+    assert [info.id for info in catalogue.runs(max_age=60.0)] == [new, old]
+    assert catalogue.unread == 0
+    # What was read once is looked at again however short the patience is.
+    update_marks(run_folder(root, old), name="changed")
+    assert [info.name for info in Catalogue(root).runs(patience=-1.0)] == ["value 1.0", "changed"]
+
+
+def test_an_answer_is_given_again_only_within_its_age(root: Path) -> None:
+    finished_run(root)
+    catalogue = Catalogue(root)
+    assert len(catalogue.runs()) == 1
+    finished_run(root)
+    assert len(catalogue.runs(max_age=60.0)) == 1
+    assert len(catalogue.runs()) == 2

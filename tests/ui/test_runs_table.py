@@ -10,8 +10,8 @@ import pytest
 
 from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo, Summary
-from cggm_core.ui import runs_table
-from cggm_core.ui.runs_table import Filter
+from cggm_core.ui import runs_facts, runs_table
+from cggm_core.ui.runs_facts import facts_of
 
 RUN_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -32,76 +32,73 @@ def info(**given: object) -> RunInfo:
     return replace(base, **given)  # type: ignore[arg-type]
 
 
+def row(*columns: str, **given: object) -> pd.Series:
+    return runs_table.frame([facts_of(info(**given))], columns or runs_table.FIRST).iloc[0]
+
+
 def test_a_row_says_how_a_run_stands() -> None:
-    row = runs_table.frame([info()]).iloc[0]
-    assert row["state"] == ["● running"]
-    assert row["progress"] == 50.0
-    assert (row["val_score"], row["best"], row["m:audio"], row["m:image"]) == (0.8, 0.9, 0.7, 0.4)
-    assert (row["name"], row["dataset"], row["method"], row["preset"], row["seed"]) == (
-        "mine", "digits_views", "cggm", "paper", 3)  # fmt: skip
+    shown = row()
+    assert shown["state"] == ["● running"]
+    assert (shown["progress"], shown["score"], shown["unimodal"]) == (50.0, 0.8, "audio 0.70 · image 0.40")
+    assert (shown["name"], shown["dataset"], shown["way"], shown["seed"]) == (
+        "mine", "digits_views", "cggm · paper", 3)  # fmt: skip
+    assert shown["tags"] == ["t"]
 
 
-def test_many_modalities_share_one_column() -> None:
-    scores = {MetricKey("val_unimodal_score", f"m{i}"): summary(i / 10) for i in range(6)}
-    frame = runs_table.frame([info(summary=scores)])
-    assert "m0 0.000 · m1 0.100" in frame.iloc[0]["unimodal"]
-    assert not [name for name in frame.columns if name.startswith("m:")]
+def test_other_columns_are_shown_when_chosen() -> None:
+    config = {"method_params": {"rho": 1.5, "lam": "x"}, "training": {"lr": 0.01, "batch_size": 32}, "model": "late"}
+    shown = row("best", "each", "rho", "lam", "lr", "batch_size", "model", config=config)
+    assert (shown["best"], shown["m:audio"], shown["m:image"]) == (0.9, 0.7, 0.4)
+    assert (shown["rho"], shown["lr"], shown["batch_size"], shown["model"]) == (1.5, 0.01, 32, "late")
+    assert pd.isna(shown["lam"])
+
+
+def test_the_modality_relied_on_is_read_first_and_many_are_counted() -> None:
+    scores = {MetricKey("val_unimodal_score", f"m{i}"): summary(i / 10) for i in range(9)}
+    assert row(summary=scores)["unimodal"].startswith("m8 0.80 · m7 0.70")
+    assert row(summary=scores)["unimodal"].endswith("and 3 more")
 
 
 def test_what_is_missing_stays_empty() -> None:
-    row = runs_table.frame([info(config={}, summary={}, steps=0, name="", step=-1)]).iloc[0]
-    assert row["name"] == RUN_ID[-8:]
-    assert pd.isna(row["seed"])
-    assert pd.isna(row["progress"])
-    assert pd.isna(row["val_score"])
+    shown = row(config={}, summary={}, steps=0, name="", step=-1)
+    assert shown["name"] == RUN_ID[-8:]
+    assert all(pd.isna(shown[name]) for name in ("seed", "progress", "score"))
 
 
 def test_a_score_that_is_no_number_is_not_shown() -> None:
-    row = runs_table.frame([info(summary={MetricKey("val_score"): summary(math.nan, math.inf)})]).iloc[0]
-    assert pd.isna(row["val_score"])
-    assert pd.isna(row["best"])
+    shown = row("score", "best", summary={MetricKey("val_score"): summary(math.nan, math.inf)})
+    assert pd.isna(shown["score"])
+    assert pd.isna(shown["best"])
 
 
 @pytest.mark.parametrize("config", [{"dataset": 3, "training": {"seed": "x"}}, {"training": [1]}, {"method": None}])
 def test_a_foreign_configuration_does_no_harm(config: dict[str, object]) -> None:
-    assert len(runs_table.frame([info(config=config)])) == 1
+    assert len(runs_table.frame([facts_of(info(config=config))], list(runs_table.COLUMNS))) == 1
 
 
-def test_a_damaged_run_says_what_is_wrong() -> None:
-    row = runs_table.frame([info(damaged="run.db is torn", reason="other")]).iloc[0]
-    assert row["state"] == ["▲ damaged"]
-    assert row["remark"] == "run.db is torn"
+def test_a_run_that_ended_badly_says_why_in_place_of_scores() -> None:
+    shown = row(damaged="run.db is torn", reason="other")
+    assert shown["state"] == ["▲ damaged"]
+    assert shown["unimodal"] == row("remark", damaged="run.db is torn")["remark"] == "run.db is torn"
+    assert row(state="failed", reason="loss is NaN")["unimodal"] == "loss is NaN"
+    assert row(state="stopped", reason="by hand")["unimodal"].startswith("audio")
 
 
-def test_marks_stand_beside_the_state() -> None:
-    assert runs_table.frame([info(sample=True, archived=True)]).iloc[0]["state"][1:] == ["sample", "archived"]
+def test_marks_stand_before_the_tags_and_a_pin_before_the_name() -> None:
+    shown = row(sample=True, archived=True, pinned=True)
+    assert shown["tags"] == ["sample", "archived", "t"]
+    assert shown["name"] == "★ mine"
 
 
 def test_of_a_data_file_only_the_name_is_shown() -> None:
-    assert runs_table.dataset_of(info(config={"dataset": "/home/me/secret/mine.npz"})) == "mine.npz"
-    assert runs_table.dataset_of(info(config={"dataset": "C:\\me\\mine.npz"})) == "mine.npz"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "taken"),
-    [
-        (Filter(), True), (Filter("MINE"), True), (Filter("mine paper"), True),
-        (Filter("mine absent"), False), (Filter(RUN_ID[-6:]), True),
-        (Filter(states=("running",)), True), (Filter(states=("damaged",)), False),
-        (Filter(datasets=("digits_views",)), True), (Filter(methods=("joint",)), False),
-    ],
-)  # fmt: skip
-def test_filters(wanted: Filter, taken: bool) -> None:
-    assert wanted.takes(info()) is taken
-
-
-def test_archived_runs_are_listed_when_asked_for() -> None:
-    assert not Filter().takes(info(archived=True))
-    assert Filter(archived=True).takes(info(archived=True))
+    assert runs_facts.dataset_of(info(config={"dataset": "/home/me/secret/mine.npz"})) == "mine.npz"
+    assert runs_facts.dataset_of(info(config={"dataset": "C:\\me\\mine.npz"})) == "mine.npz"
 
 
 def test_csv_holds_every_score_and_no_formula() -> None:
-    raw = runs_table.to_csv([info(name="=cmd()", notes="+1", tags=("@x",)), info(name="-", summary={})])
+    raw = runs_table.to_csv(
+        [facts_of(info(name="=cmd()", notes="+1", tags=("@x",))), facts_of(info(name="-", summary={}))]
+    )
     rows = list(csv.DictReader(io.StringIO(raw.decode())))
     assert rows[0]["val_unimodal_score[audio]"] == "0.7"
     assert rows[0]["id"] == RUN_ID
@@ -111,5 +108,14 @@ def test_csv_holds_every_score_and_no_formula() -> None:
 
 
 def test_columns_are_described_for_every_column_shown() -> None:
-    infos = [info()]
-    assert set(runs_table.frame(infos).columns) <= set(runs_table.column_config(infos))
+    facts, columns = [facts_of(info())], list(runs_table.COLUMNS)
+    described = runs_table.column_config(facts, columns)
+    assert set(runs_table.frame(facts, columns).columns) <= set(described)
+    assert set(columns) - {"each"} <= set(described)
+    assert len(set(runs_table.COLUMNS.values())) == len(columns)
+
+
+def test_the_first_columns_fit_a_page_of_1440_pixels() -> None:
+    described = runs_table.column_config([facts_of(info())])
+    ticks, room = 36, 1082
+    assert ticks + sum(described[name]["width"] for name in runs_table.FIRST) <= room
