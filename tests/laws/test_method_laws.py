@@ -120,10 +120,13 @@ def test_same_seed_same_bits(name: str, preset: str) -> None:
         }
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_neutral_setting_is_joint_training_to_the_bit(name: str) -> None:
-    neutral = config_of(name, **{f"method.{k}": v for k, v in METHODS[name].neutral.items()})
-    assert bits(once(neutral)[0].model) == bits(once(tiny_config("joint"))[0].model)
+NAMED = list(dict.fromkeys((name, count) for name, _, count in CLAIMED))
+
+
+@pytest.mark.parametrize(("name", "modalities"), NAMED)
+def test_neutral_setting_is_joint_training_to_the_bit(name: str, modalities: int) -> None:
+    neutral = config_of(name, "", modalities, **{f"method.{k}": v for k, v in METHODS[name].neutral.items()})
+    assert bits(once(neutral)[0].model) == bits(once(tiny_config("joint", modalities))[0].model)
 
 
 CLIP = 0.05  # acts at every step, so that the order of its sum shows
@@ -181,10 +184,13 @@ def test_resumed_equals_uninterrupted_after_a_live_knob_changed(name: str, turne
         }
 
 
-@pytest.mark.parametrize(("name", "preset"), SETTINGS)
-@pytest.mark.parametrize("stop", [1, 7, 14])
-def test_resumed_equals_uninterrupted(name: str, preset: str, stop: int, tmp_path) -> None:
-    config = config_of(name, preset)
+# At the first step, inside an epoch and inside the next; with other numbers of modalities inside an epoch.
+STOPPED = [(*claim, stop) for claim in CLAIMED for stop in ((1, 7, 14) if claim[2] == 3 else (7,))]
+
+
+@pytest.mark.parametrize(("name", "preset", "modalities", "stop"), STOPPED)
+def test_resumed_equals_uninterrupted(name: str, preset: str, modalities: int, stop: int, tmp_path) -> None:
+    config = config_of(name, preset, modalities)
     whole, rows = once(config)
     first = Trainer(config, tiny_data(config))
     assert not first.fit(between=lambda place: place.step < stop)
@@ -210,13 +216,13 @@ def test_leaves_no_hooks_behind(name: str) -> None:
 
 
 def small_world(name: str, preset: str, data: DataBundle, granted: frozenset[str]) -> Rows:
-    """Two epochs of a method on the order-free model, with a guard on what it may read."""
+    """Two epochs of a method (one unless of three modalities) on the order-free model, and a guard on what it reads."""
     # What is recorded reads scores and head gradients too: beside a guard only the method may read.
     guarded = granted != frozenset(CAPABILITIES)
     model = SumFusion(data.modalities, 5, data.task.outputs)
     # A knob of this name singles a modality out: by its name, or the order would decide.
     single = {"method.modality": min(data.modalities)} if "modality" in METHODS[name].resolve({}) else {}
-    config = config_of(name, preset, **single)
+    config = config_of(name, preset, **single, epochs=2 if len(data.modalities) == 3 else 1)
     trainer = Trainer(config, data, measure=not guarded, model=model, granted=granted)
     rows = Rows()
     trainer.fit(rows)  # type: ignore[arg-type]
@@ -226,9 +232,9 @@ def small_world(name: str, preset: str, data: DataBundle, granted: frozenset[str
 COMPARED = {"balance_coefficient", "unimodal_score", "gradient_norm", "score_gain"}
 
 
-@pytest.mark.parametrize(("name", "preset"), SETTINGS)
-def test_relabelling_modalities_permutes_the_coefficients(name: str, preset: str) -> None:
-    data, everything = tiny_data(tiny_config()), frozenset(CAPABILITIES)
+@pytest.mark.parametrize(("name", "preset", "modalities"), CLAIMED)
+def test_relabelling_modalities_permutes_the_coefficients(name: str, preset: str, modalities: int) -> None:
+    data, everything = tiny_data(tiny_config("joint", modalities)), frozenset(CAPABILITIES)
     names = tuple(data.modalities)
     rows = small_world(name, preset, data, everything)
     turned = small_world(name, preset, reordered(data, (*names[1:], names[0])), everything)
@@ -288,6 +294,28 @@ def test_trains_on_numbers_with_finite_values(name: str, preset: str) -> None:
     assert trainer.task.spec.name == "regression"
     for row in rows.steps.values():
         assert all(map(math.isfinite, row.values())), {str(k): v for k, v in row.items() if not math.isfinite(v)}
+
+
+def numbers_of(name: str, preset: str = "", **given: Any) -> RunConfig:
+    return config_of(name, preset, **{"dataset.task": "regression", "epochs": 1, **given})
+
+
+@pytest.mark.parametrize("name", list(dict.fromkeys(name for name, _ in NUMBERED)))
+def test_neutral_setting_on_numbers_is_joint_training_to_the_bit(name: str) -> None:
+    neutral = numbers_of(name, **{f"method.{k}": v for k, v in METHODS[name].neutral.items()})
+    assert bits(once(neutral)[0].model) == bits(once(numbers_of("joint"))[0].model)
+
+
+@pytest.mark.parametrize(("name", "preset"), NUMBERED)
+def test_resumed_on_numbers_equals_uninterrupted(name: str, preset: str, tmp_path) -> None:
+    config = numbers_of(name, preset)
+    first = Trainer(config, tiny_data(config))
+    assert not first.fit(between=lambda place: place.step < 6)
+    torch.save(first.state_dict(), tmp_path / "state")
+    resumed = Trainer(config, tiny_data(config))
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert resumed.fit()
+    assert bits(resumed.model) == bits(once(config)[0].model)
 
 
 UNCLAIMED = [(name, task) for name in METHODS for task in ("classification", "regression", "segmentation")
