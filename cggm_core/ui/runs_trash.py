@@ -51,7 +51,7 @@ def _contents() -> None:
         st.caption("No run in the trash fits these words.")
         return
     _table(shown, key)
-    st.caption(f"{len(shown):,} runs, {len(ticked):,} ticked. A run in the trash takes its room on disk until it is "
+    st.caption(f"{len(shown):,} listed, {len(ticked):,} ticked. A run in the trash takes its room on disk until it is "
                "deleted for good.")  # fmt: skip
 
 
