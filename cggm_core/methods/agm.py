@@ -19,11 +19,14 @@ CARD = MethodCard(
     summary="Splits the prediction into Shapley shares of the modalities and slows the gradient through a share that "
     "is stronger than it used to be.",
     params=(
-        Param("alpha", 1.0, 0.0, 10.0, "strength: 0 is joint training, 1 to 2.5 are the published settings", live=True),
+        Param("alpha", 1.0, 0.0, 10.0, "strength: 0 is joint training, 1 to 2.5 are the published settings, far above "
+              "coefficients fall to 0 or shoot up to the cap", live=True),
         Param("cap", 10.0, 0.1, 10.0, "largest rise of the exponent; 0.1 never quickens a modality much, 10 lets a "
               "coefficient grow to exp(10 alpha)"),
-        Param("start", 0, 0, 100_000, "first epoch in which it acts, from 0; its running means start at once"),
-        Param("end", 19, 0, 100_000, "last epoch in which it acts; 0 is the first epoch only"),
+        Param("start", 0, 0, 100_000, "first epoch in which it acts, from 0; its running means start at once; the "
+              "run's epochs or more is joint training"),
+        Param("end", 19, 0, 100_000, "last epoch in which it acts; 0 is the first epoch only, the run's epochs or "
+              "more never lets go"),
     ),
     lever="gradient",
     paper="Li et al., ICCV 2023",

@@ -22,8 +22,8 @@ CARD = MethodCard(
     params=(
         Param("super_epoch", 5, 0, 100_000, "epochs between two estimates of the weights; 0 never estimates, which "
               "is joint training"),
-        Param("trial_epochs", 2, 1, 1000, "epochs each head is tried for; 1 is cheap and noisy, super_epoch is the "
-              "published rule"),
+        Param("trial_epochs", 2, 1, 1000, "epochs each head is tried for: 1 is cheap and noisy, super_epoch is the "
+              "published rule, more looks further ahead than the weights are used"),
     ),
     lever="loss",
     paper="Wang et al., CVPR 2020",
@@ -31,8 +31,9 @@ CARD = MethodCard(
     reports=("loss_weight",),
     neutral={"super_epoch": 0},
     cost="a head a modality; and trial_epochs / super_epoch times M + 1 trainings beside it",
-    departs="online estimate with shorter trials than the super-epoch; gains below 0 count as 0, overfitting has a "
-    "floor of a tenth of the largest; the validation split is the held-out one, so it is no unseen data here",
+    departs="released code: weights given by hand, no estimate; ours: the paper's online estimate, with shorter trials "
+    "than the super-epoch; gains below 0 count as 0, overfitting has a floor of a tenth of the largest; the validation "
+    "split is the held-out one, so it is no unseen data here",
 )  # fmt: skip
 
 _SEED_SHIFT = 15_485_863  # heads must not repeat the draws of the model or of the unimodal classifiers

@@ -24,7 +24,8 @@ CARD = MethodCard(
         Param("epsilon", 0.01, 0.0, 1000.0, "difference of speeds that starts a window: 0 starts one at every chance, "
               "a large one never", live=True),
         Param("steps", 5, 1, 100_000, "steps a window lasts; 1 hardly acts, thousands hold the gates for good"),
-        Param("start", 1, 0, 100_000, "first epoch in which windows open, from 0; speeds gather from the first step"),
+        Param("start", 1, 0, 100_000, "first epoch in which windows open, from 0; speeds gather from the first "
+              "step; the run's epochs or more opens none"),
     ),
     lever="fusion",
     paper="Wu et al., ICML 2022",

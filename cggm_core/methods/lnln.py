@@ -28,9 +28,12 @@ CARD = MethodCard(
               "with missing 0 joint training"),
         Param("dominant", "", text="name of the dominant modality; empty takes the one whose classifier scores best at "
               "the first validation, and corrects from then on"),
-        Param("completeness", 0.9, 0.0, 100.0, "weight of the loss of the estimated completeness; 0 teaches nothing"),
-        Param("adversary", 0.8, 0.0, 100.0, "weight of the loss that makes corrected features look whole; 0 is none"),
-        Param("reconstruction", 0.1, 0.0, 100.0, "weight of the loss of reconstructing complete features; 0 is none"),
+        Param("completeness", 0.9, 0.0, 100.0, "weight of the loss of the estimated completeness: 0 teaches "
+              "nothing, far above 1 the task waits for it"),
+        Param("adversary", 0.8, 0.0, 100.0, "weight of the loss that makes corrected features look whole: 0 is "
+              "none, far above 1 they look whole and say little"),
+        Param("reconstruction", 0.1, 0.0, 100.0, "weight of the loss of reconstructing complete features: 0 is "
+              "none, far above 1 the task waits for it"),
     ),
     tasks=("classification", "regression"),
     lever="features",
@@ -38,7 +41,8 @@ CARD = MethodCard(
     requires=("unimodal_scores", "inputs", "own_modules", "own_prediction", "training_data", "missing_rates"),
     reports=("missing_share", "completeness_error"),
     neutral={"missing": 0.0, "correction": False},
-    cost="the encoders once more without gradient, small networks on pooled features; a validation ten times over",
+    cost="the classifiers, whose scores name the dominant modality; the encoders once more without gradient, small "
+    "networks on pooled features; a validation ten times over",
     departs="paper: an architecture of its own with language dominant, time steps, its gradient reversal before the "
     "mixing; ours: correction and missing data around any fusion, pooled features, any dominant modality, the "
     "reversal before the discriminator alone",

@@ -21,7 +21,8 @@ CARD = MethodCard(
     params=(
         Param("lam", 0.7, 0.0, 1_000.0, "weight of the guidance: 0 is none, very large makes modalities copies of one "
               "another's mistakes"),
-        Param("gamma", 1.0, 0.0, 1_000.0, "weight of the unimodal losses; with lam 0 and gamma 0 it is joint training"),
+        Param("gamma", 1.0, 0.0, 1_000.0, "weight of the unimodal losses: 0 leaves them out (with lam 0 it is "
+              "joint training), very large forgets the fusion"),
         Param("form", "paper", text="paper: guidance on the wrong classes, mean over samples; released: a loss of the "
               "true class besides, and divided by the classes too", choices=("paper", "released")),
         Param("start_epoch", 0, 0, 100_000, "first epoch with guidance; the paper waits until unimodal heads settle, "

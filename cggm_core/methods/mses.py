@@ -26,7 +26,7 @@ CARD = MethodCard(
     requires=("unimodal_scores", "learning_rates"),
     reports=("rate_coefficient",),
     neutral={"patience": 0},
-    cost="1, and a copy of every encoder",
+    cost="1, with the classifiers whose validation scores it follows; a copy of every encoder",
     departs="paper: a classifier a modality learns with the model, each stops where it overfits; AGM's released "
     "baseline: the encoder's gradient times 0, and the whole model and its optimiser back to that epoch, patience 80, "
     "30 or 10; ours: the classifier's validation score as loss, only the stopped encoder goes back, its rate is 0",

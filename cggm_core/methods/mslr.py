@@ -27,7 +27,7 @@ CARD = MethodCard(
     requires=("unimodal_scores", "learning_rates"),
     reports=("rate_coefficient",),
     neutral={"base": "", "dynamic": False},
-    cost="1",
+    cost="1, with the classifiers whose validation scores it follows",
     departs="the dynamic rule is that of AGM's released baselines; on the learning rate and not on gradients, so that "
     "it acts under Adam; scores below zero (-MAE) are compared inversely; the factor stays within 0.1 to 10",
 )  # fmt: skip

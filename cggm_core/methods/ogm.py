@@ -14,8 +14,10 @@ CARD = MethodCard(
     params=(
         Param("alpha", 0.3, 0.0, 100.0, "strength: 0 is joint training, 0.1 to 0.8 are the published settings, from "
               "about 3 on a stronger modality stands still", live=True),
-        Param("start", 0, 0, 100_000, "first epoch in which it acts, from 0"),
-        Param("end", 50, 0, 100_000, "last epoch in which it acts; 0 is the first epoch only"),
+        Param("start", 0, 0, 100_000, "first epoch in which it acts, from 0; the run's epochs or more is joint "
+              "training"),
+        Param("end", 50, 0, 100_000, "last epoch in which it acts; 0 is the first epoch only, the run's epochs or "
+              "more never lets go"),
     ),
     lever="gradient",
     paper="Peng et al., CVPR 2022",

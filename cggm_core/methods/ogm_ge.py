@@ -19,8 +19,10 @@ CARD = MethodCard(
               "about 3 on a stronger modality stands still", live=True),
         Param("noise", 1.0, 0.0, 10.0, "noise in spreads of the gradient: 0 is none (OGM), 1 as published, 10 "
               "drowns the gradient", live=True),
-        Param("start", 0, 0, 100_000, "first epoch in which it acts, from 0"),
-        Param("end", 50, 0, 100_000, "last epoch in which it acts; 0 is the first epoch only"),
+        Param("start", 0, 0, 100_000, "first epoch in which it acts, from 0; the run's epochs or more is joint "
+              "training"),
+        Param("end", 50, 0, 100_000, "last epoch in which it acts; 0 is the first epoch only, the run's epochs or "
+              "more never lets go"),
     ),
     lever="gradient",
     paper="Peng et al., CVPR 2022",

@@ -20,7 +20,8 @@ CARD = MethodCard(
         Param("lam", 0.5, 0.0, 10.0, "how much the share grows with the strength: 0 not at all, above 1 it soon drops "
               "the dominant modality altogether", live=True),
         Param("probability", 0.7, 0.0, 1.0, "share of steps in which anything is dropped; 0 none, 1 all", live=True),
-        Param("start_epoch", 0, 0, 100_000, "first epoch in which it acts; the authors wait for 6"),
+        Param("start_epoch", 0, 0, 100_000, "first epoch in which it acts, from 0; the authors wait for 6, the run's "
+              "epochs or more is joint training"),
     ),
     lever="features",
     paper="Wei et al., TPAMI 2024",

@@ -22,16 +22,21 @@ CARD = MethodCard(
     summary="Pulls the features of slower modalities to their class's mean feature, and keeps the fastest one's "
     "nearness to the prototypes undecided at first.",
     params=(
-        Param("alpha", 1.0, 0.0, 100.0, "weight of the prototype loss: 0 is none, 1 to 3 are the published settings",
+        Param("alpha", 1.0, 0.0, 100.0, "weight of the prototype loss: 0 is none, 1 to 3 are the published settings, "
+              "far above features crowd at the prototypes and the task waits",
               live=True),
-        Param("mu", 0.01, 0.0, 10.0, "weight of the entropy reward of the fastest modality; 0 is none", live=True),
-        Param("entropy_epochs", 5, 0, 100_000, "first epochs with the entropy reward; 0 never"),
-        Param("memory", 0.2, 0.0, 0.99, "share of the old prototypes kept at each renewal; 0 forgets them"),
+        Param("mu", 0.01, 0.0, 10.0, "weight of the entropy reward of the fastest modality: 0 is none, 0.001 "
+              "and 0.01 are published, 1 or more keeps it from learning", live=True),
+        Param("entropy_epochs", 5, 0, 100_000, "first epochs with the entropy reward: 0 never, the run's epochs or "
+              "more always"),
+        Param("memory", 0.2, 0.0, 0.99, "share of the old prototypes kept at each renewal: 0 forgets them, 0.99 "
+              "follows the features after some hundred epochs"),
         Param("share", 0.1, 0.001, 1.0, "share of the training samples whose features make the prototypes; 1 takes "
               "all, little leaves classes without one"),
         Param("bins", 5, 2, 50, "regression only: quantile bins of the label that stand for classes; 2 is above or "
               "below the median, 50 are hardly filled"),
-        Param("end", 100, 0, 100_000, "last epoch in which it acts, from 0; 0 is the first epoch only"),
+        Param("end", 100, 0, 100_000, "last epoch in which it acts, from 0; 0 is the first epoch only, the run's "
+              "epochs or more never lets go"),
     ),
     lever="loss",
     requires=("training_data",),
@@ -39,7 +44,8 @@ CARD = MethodCard(
     reports=("strength_ratio", "loss_weight", "prototype_loss"),
     neutral={"alpha": 0.0, "mu": 0.0},
     cost="distances to the prototypes; a tenth of an epoch's encoding, forward only, before every epoch",
-    departs="paper's weights (clipped ratios) and entropy, not the released code's switches; more than two modalities "
+    departs="released code: the slower modality's loss is switched on whole, no entropy; ours: the paper's clipped "
+    "ratios and its entropy; more than two modalities "
     "against the best one; regression by bins of the label, segmentation by pixels of the feature maps",
 )  # fmt: skip
 

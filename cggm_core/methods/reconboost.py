@@ -21,10 +21,14 @@ CARD = MethodCard(
     title="ReconBoost",
     summary="Stages: one modality learns where the sum of the others is wrong, then all learn together.",
     params=(
-        Param("agree", 5.0, 0.0, 100.0, "weight of the label in a stage; must not be below residual", low_open=True),
-        Param("residual", 1.0, 0.0, 100.0, "how much less a sample counts that the others have right: 0 ignores them"),
-        Param("alone_epochs", 1, 1, 10_000, "epochs of a stage in which one modality learns"),
-        Param("together_epochs", 1, 0, 10_000, "epochs of a stage in which all learn afterwards; 0 is none"),
+        Param("agree", 5.0, 0.0, 100.0, "weight of the label in a stage, not below residual: equal to it nothing is "
+              "left of what the others have right, far above the others hardly count", low_open=True),
+        Param("residual", 1.0, 0.0, 100.0, "how much less a sample counts that the others have right: 0 "
+              "ignores them, as much as agree leaves nothing to learn there"),
+        Param("alone_epochs", 1, 1, 10_000, "epochs of a stage in which one modality learns: 1 changes turns often, "
+              "the run's epochs or more never reaches the second modality"),
+        Param("together_epochs", 1, 0, 10_000, "epochs of a stage in which all learn afterwards: 0 is none, many leave "
+              "little of the alternation"),
         Param("start_epoch", 0, 0, 100_000, "first epoch of the first stage; 0 is from the start, the run's epochs or "
               "more is joint training"),
     ),
