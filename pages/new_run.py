@@ -149,6 +149,10 @@ def choose_training() -> tuple[dict[str, Any], str]:
             help="One, several (0, 1, 2) or a range (0-4); each method is trained with each seed. A "
             "difference between methods means something only beside the spread over seeds.",
         )  # fmt: skip
+        try:
+            forms.parse_seeds(seeds)
+        except ConfigError as error:
+            left.markdown(f":red[{md(error, 300)}]")
         with right:
             values |= forms.knobs([device], prefix, start.training)
         with st.expander("More training settings"):

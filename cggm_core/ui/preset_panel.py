@@ -172,6 +172,9 @@ def panel(form: Form) -> None:
         if name == _NONE:
             if applied:
                 st.caption(f"The form was filled from {md(applied)}.")
+            elif start().advised[0]:
+                st.caption("Filled from the run that was diagnosed, with a method to try next. Nothing has started.")
+            if applied or start().advised[0]:
                 st.button("Back to the defaults", icon=":material/undo:", on_click=_back, key="new.preset.back")
             return
         card = cards[name]

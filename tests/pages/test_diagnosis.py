@@ -83,6 +83,9 @@ def test_try_it_opens_the_form_with_the_run_s_data(root: Path, open_page: Open) 
     assert at.title[0].value == "New run"
     chosen = next(box for box in at.selectbox if box.label == "Data set")
     assert chosen.value == making.config().dataset
+    assert any("a method to try next" in caption.value for caption in at.caption)
+    at.button(key="new.preset.back").click().run()
+    assert not any("a method to try next" in caption.value for caption in at.caption)
 
 
 def test_evidence_is_numbers_and_a_figure_once_it_is_opened(root: Path, open_page: Open) -> None:
