@@ -16,11 +16,25 @@ from pathlib import Path
 from typing import NoReturn
 
 import cggm_core
-from cggm_core._commands import app, cards, check, compare, control, diagnose, export, import_, queue, runs, show, train
+from cggm_core._commands import (
+    ablation,
+    app,
+    cards,
+    check,
+    compare,
+    control,
+    diagnose,
+    export,
+    import_,
+    queue,
+    runs,
+    show,
+    train,
+)
 from cggm_core.errors import CggmError
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
-COMMANDS = (train, runs, show, diagnose, compare, export, import_, cards, check, control, app, queue)
+COMMANDS = (train, runs, show, diagnose, compare, ablation, export, import_, cards, check, control, app, queue)
 DEFAULT_RUNS = "runs"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -70,9 +71,11 @@ def choose(found: Sequence[Family]) -> Chosen:
     titles = {**panel.family_names(found), NEW: "Other data or settings …"}
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            word = st.selectbox("Data, model and training", list(titles), first_family(found), key="ablation.data",
-                                format_func=lambda w: titles.get(w, w), width=460,
-                                on_change=lambda: put("data", st.session_state["ablation.data"]))  # fmt: skip
+            # A choice is kept by its label: where a label changes the widget begins anew, at what the address names.
+            labels = zlib.crc32("\n".join(titles.values()).encode("utf-8", "replace"))
+            word = st.selectbox("Data, model and training", list(titles), first_family(found), width=460,
+                                key=f"ablation.data.{labels}", format_func=lambda w: titles[w])  # fmt: skip
+            put("data", word)
             preset = st.selectbox("CGGM preset", presets(), preset_place(), key="ablation.preset", width=150,
                                   on_change=forget_knobs)  # fmt: skip
             card: MethodCard = catalog.card("method", "cggm")
@@ -95,7 +98,6 @@ def choose(found: Sequence[Family]) -> Chosen:
     put("seeds", "" if seeds == SEEDS else seeds)
     for knob, number in knobs.items():
         put(knob, "" if number in (None, values[knob]) else f"{number:g}")
-    put("data", "" if word == NEW else str(word))
     return Chosen(ablation.base_of(family, preset, knobs), tuple(forms.parse_seeds(seeds)))  # type: ignore[arg-type]
 
 
@@ -121,8 +123,10 @@ def new_family() -> RunConfig:
 
 
 def first_family(found: Sequence[Family]) -> int:
-    """Place of the family the address names, by itself or by a run; else of the fullest one."""
+    """Place of the family the address names, by itself or by a run; else of the fullest one; last is a new one."""
     asked = st.query_params.get("data", "")
+    if asked == NEW:
+        return len(found)
     run = st.query_params.get("run", "").strip().upper()
     for place, family in enumerate(found):
         if family.word == asked or (run and not asked and any(w.info and w.info.id == run for w in family.works)):
@@ -209,9 +213,13 @@ def results(chosen: Chosen, living: bool) -> None:
 
 def score(infos: Sequence[RunInfo]) -> MetricKey:
     """Choice of the score of Fig. 5."""
-    keys = ablation_tables.score_keys(infos) or [ablation_tables.SCORE]
-    return st.selectbox("Score of the sweeps", keys, key="ablation.score", width=260,
-                        format_func=lambda key: plain(key_label(key), 80)) or keys[0]  # fmt: skip
+    by_name = {key.metric: key for key in ablation_tables.score_keys(infos) or [ablation_tables.SCORE]}
+    asked = st.query_params.get("score", "")
+    name = st.selectbox("Score of the sweeps", list(by_name), list(by_name).index(asked) if asked in by_name else 0,
+                        key="ablation.score", width=260,
+                        format_func=lambda name: plain(key_label(MetricKey(name)), 80))  # fmt: skip
+    put("score", "" if name == next(iter(by_name)) else name)
+    return by_name[name]
 
 
 def table_6(filled: Sequence[Filled], family: Family) -> None:

@@ -40,7 +40,7 @@ def run(given: argparse.Namespace) -> int:
     elif given.to:
         print((to_csv if given.to == "csv" else to_latex)(table), end="")
     else:
-        _print(table)
+        print_scores(table)
     return 0
 
 
@@ -60,7 +60,8 @@ def as_json(table: ScoreTable) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(table: ScoreTable) -> None:
+def print_scores(table: ScoreTable) -> None:
+    """A line a number of every configuration, and what the number of seeds allows to say."""
     adjusted = table.adjusted()
     rows = []
     for number, column in enumerate(table.columns):

@@ -38,13 +38,14 @@ def show() -> None:
 
 
 def rows(jobs: list[Job], shares: Mapping[str, float]) -> pd.DataFrame:
-    """One row a job, in the order given.
+    """One row a job, in the order given; the card is told where there are several to choose from.
 
     Args:
         jobs: to be listed.
         shares: of steps done, by the id of a running job.
     """
-    return pd.DataFrame([_row(job, shares) for job in jobs])
+    made = pd.DataFrame([_row(job, shares) for job in jobs])
+    return made if any(job.card for job in jobs) else made.drop(columns="card")
 
 
 def headline(state: launch.QueueState, done: launch.Progress) -> str:
@@ -98,9 +99,9 @@ def _table(jobs: list[Job], shares: Mapping[str, float]) -> list[Job]:
                 width=110,
             ),
             "done": config.ProgressColumn("Done", format="percent", min_value=0.0, max_value=1.0, width=110),
-            "run": config.TextColumn("Run", width=260), "seed": config.NumberColumn("Seed", width=55),
+            "run": config.TextColumn("Run", width=340), "seed": config.NumberColumn("Seed", width=55),
             "card": config.TextColumn("Card", width=60, help="Graphics card it was given; runs take turns over them"),
-            "error": config.TextColumn("Why it failed", width=380),
+            "error": config.TextColumn("Why it failed", width=330),
         },
     )  # fmt: skip
     return [jobs[row] for row in event["selection"]["rows"] if row < len(jobs)]

@@ -72,6 +72,21 @@ def finished(root: Path, made: RunConfig | None = None, *, state: str = "finishe
     return run_id
 
 
+def scored(root: Path, score: float, seed: int = 0, state: str = "finished", **given: Any) -> str:
+    """A run with a test score, of two epochs; returns its id."""
+    config = RunConfig(**{"method": "cggm", **given}, training=Training(seed=seed, epochs=2))
+    run_id = create_run(root, config.to_json())
+    writer = open_writer(run_folder(root, run_id))
+    keys = [MetricKey("test_score"), MetricKey("test_accuracy"),
+            *(MetricKey("test_unimodal_score", m) for m in MODALITIES)]  # fmt: skip
+    writer.progress(10, 2)
+    writer.log(writer.stream("test", keys), 9, 1, [score, score, 0.5, 0.6, 0.7])
+    writer.state("running")
+    writer.flush()
+    writer.finish(state)  # type: ignore[arg-type]
+    return run_id
+
+
 def living(root: Path, steps: int = 25, seconds: float = 120.0) -> tuple[str, subprocess.Popen[str]]:
     """A run that a second process is writing; end that process when done with it."""
     run_id = create_run(root, config(name="living").to_json())

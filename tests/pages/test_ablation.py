@@ -10,12 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from cggm_core import launch
 from cggm_core.analysis import ablation
-from cggm_core.config import RunConfig, Training
+from cggm_core.config import RunConfig
 from cggm_core.errors import LaunchError
 from cggm_core.launch.queue import changing
-from cggm_core.names import MetricKey
-from cggm_core.store import create_run, open_writer, run_folder
-from cggm_core.ui import session
+from cggm_core.ui import ablation_panel, session
 from tests.pages import making
 from tests.pages.conftest import Open
 
@@ -35,21 +33,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[RunConfig]]:
     return asked
 
 
-def scored(root: Path, score: float, seed: int = 0, state: str = "finished", **given: Any) -> str:
-    """A run with a test score, of two epochs; returns its id."""
-    config = RunConfig(**{"method": "cggm", **given}, training=Training(seed=seed, epochs=2))
-    run_id = create_run(root, config.to_json())
-    writer = open_writer(run_folder(root, run_id))
-    keys = [MetricKey("test_score"), MetricKey("test_accuracy"),
-            *(MetricKey("test_unimodal_score", m) for m in making.MODALITIES)]  # fmt: skip
-    writer.progress(10, 2)
-    writer.log(writer.stream("test", keys), 9, 1, [score, score, 0.5, 0.6, 0.7])
-    writer.state("running")
-    writer.flush()
-    writer.finish(state)  # type: ignore[arg-type]
-    return run_id
-
-
 def said(at: AppTest) -> str:
     kinds = (at.error, at.warning, at.success, at.markdown, at.caption)
     return " ".join(element.value for kind in kinds for element in kind).replace("\\", "")
@@ -57,6 +40,10 @@ def said(at: AppTest) -> str:
 
 def start_buttons(at: AppTest) -> list[str]:
     return [button.label for button in at.button if button.label.startswith("Start the")]
+
+
+def data(at: AppTest) -> Any:
+    return next(box for box in at.selectbox if box.label == "Data, model and training")
 
 
 def table(at: AppTest, setting: str) -> Any:
@@ -85,8 +72,8 @@ def test_the_sample_runs_fill_table_6_and_the_rest_says_what_is_missing(
 def test_one_click_starts_what_is_missing_and_what_it_starts_fills_the_places(
     root: Path, started: list[list[RunConfig]], open_page: Open
 ) -> None:
-    scored(root, 0.5, method="joint")
-    scored(root, 0.6)
+    making.scored(root, 0.5, method="joint")
+    making.scored(root, 0.6)
     at = open_page("ablation", seeds="0-1")
     at.text_input(key="ablation.rhos").set_value("1.3, 2").run()
     at.button(key="ablation.rho.start").click().run()
@@ -97,7 +84,7 @@ def test_one_click_starts_what_is_missing_and_what_it_starts_fills_the_places(
     assert {c.training.epochs for c in configs} == {2}
     assert "4 runs are in the queue" in said(at)
     for config in configs:
-        scored(root, 0.7, config.training.seed, method=config.method, preset=config.preset,
+        making.scored(root, 0.7, config.training.seed, method=config.method, preset=config.preset,
                method_params=dict(config.method_params))  # fmt: skip
     at.run()
     assert not any(button.key == "ablation.rho.start" for button in at.button)
@@ -108,8 +95,8 @@ def test_what_waits_is_not_started_again_and_what_failed_is_said(
     root: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cggm_core.launch.queue.wake", lambda root: None)
-    scored(root, 0.5, method="joint")
-    scored(root, 0.6, 0, "failed", method_params={"direction": False})
+    making.scored(root, 0.5, method="joint")
+    making.scored(root, 0.6, 0, "failed", method_params={"direction": False})
     family = ablation.families(ablation.works(session.catalogue().runs()))[0]
     cells = ablation.component_cells(ablation.base_of(family.config, "paper", {}))
     launch.start_many([cells[2].config, cells[3].config], root)
@@ -123,17 +110,25 @@ def test_what_waits_is_not_started_again_and_what_failed_is_said(
 
 
 def test_the_address_opens_the_same_view(root: Path, open_page: Open) -> None:
-    scored(root, 0.5, method="joint")
-    other = scored(root, 0.5, method="joint", dataset="synthetic")
-    at = open_page("ablation", run=other, preset="stable", rho="0.7", seeds="4", rho_values="0.7 0.9", lam="x")
+    making.scored(root, 0.5, method="joint")
+    other = making.scored(root, 0.5, method="joint", dataset="synthetic")
+    at = open_page("ablation", run=other, preset="stable", rho="0.7", seeds="4", rho_values="0.7 0.9", lam="x",
+                   score="test_accuracy")  # fmt: skip
     assert not at.exception
-    assert at.selectbox(key="ablation.data").value == ablation.families(ablation.works(
+    assert data(at).value == ablation.families(ablation.works(
         i for i in session.catalogue().runs() if i.id == other))[0].word  # fmt: skip
     assert at.selectbox(key="ablation.preset").value == "stable"
     assert at.number_input(key="ablation.rho.stable").value == 0.7
     assert at.number_input(key="ablation.lam.stable").value == 0.15
     assert (at.text_input(key="ablation.seeds").value, at.text_input(key="ablation.rhos").value) == ("4", "0.7 0.9")
-    assert at.query_params["data"] == at.selectbox(key="ablation.data").value
+    assert at.query_params["data"] == data(at).value
+    assert at.selectbox(key="ablation.score").value == "test_accuracy"
+    # Another finished run changes what the choice is called, and not what is chosen.
+    making.scored(root, 0.5, 1, method="joint", dataset="synthetic")
+    before = data(at).value
+    at.run()
+    assert "2 finished" in data(at).options[data(at).index]
+    assert data(at).value == before == at.query_params["data"]
     at.selectbox(key="ablation.preset").set_value("paper").run()
     assert at.number_input(key="ablation.rho.paper").value == 1.3
     assert "rho" not in at.query_params
@@ -145,6 +140,7 @@ def test_without_runs_an_ablation_of_the_embedded_data_can_be_started(
     at = open_page("ablation")
     assert not at.exception
     assert "Nothing to compare yet" in said(at)
+    assert at.query_params["data"] == "new"
     at.selectbox(key="ablation.new.dataset").set_value("diabetes")
     at.selectbox(key="ablation.new.preset").set_value("mosi").run()
     at.button(key="ablation.components.start").click().run()
@@ -168,7 +164,7 @@ def test_without_runs_an_ablation_of_the_embedded_data_can_be_started(
 def test_a_value_that_does_not_fit_is_one_sentence(
     key: str, value: str, sentence: str, root: Path, open_page: Open
 ) -> None:
-    scored(root, 0.5, method="joint")
+    making.scored(root, 0.5, method="joint")
     at = open_page("ablation")
     at.text_input(key=key).set_value(value).run()
     assert not at.exception
@@ -188,8 +184,8 @@ def test_a_start_that_is_refused_is_one_sentence(root: Path, open_page: Open, mo
 
 def test_downloads_hold_what_the_tables_show(root: Path, open_page: Open) -> None:
     for seed in range(2):
-        scored(root, 0.5, seed, method="joint")
-        scored(root, 0.75, seed, method="unimodal", method_params={"modality": "fourier"})
+        making.scored(root, 0.5, seed, method="joint")
+        making.scored(root, 0.75, seed, method="unimodal", method_params={"modality": "fourier"})
     at = open_page("ablation", seeds="0-1")
     found = table(at, "trained alone")
     row = found[(found["setting"] == "trained alone") & (found["score"] == "fourier")].iloc[0]
@@ -197,3 +193,15 @@ def test_downloads_hold_what_the_tables_show(root: Path, open_page: Open) -> Non
     assert row["difference"] == pytest.approx(0.15)
     labels = [element.proto.label for element in at.get("download_button")]
     assert labels.count("LaTeX") == labels.count("CSV") == 4
+
+
+def test_a_file_that_changed_between_runs_is_said() -> None:
+    assert ablation_panel.mixed_files({"a": "1", "b": "", "c": "1"}) == ""
+    assert "2 different contents" in ablation_panel.mixed_files({"a": "1", "b": "2"})
+
+
+def test_the_time_that_missing_runs_would_take_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "side_by_side", lambda: 2)
+    # Five runs of 100 s on two slots: three turns.
+    assert ablation_panel.expected(5, [50.0, 100.0, 300.0]).startswith("about 5 min, at the 2 min that finished")
+    assert ablation_panel.expected(5, []) == ""
