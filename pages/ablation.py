@@ -94,7 +94,7 @@ def choose(found: Sequence[Family]) -> Chosen:
                 help="Asked of every place; runs with other seeds that are there count too.",
             )  # fmt: skip
         family = new_family() if word == NEW else next(one.config for one in found if one.word == word)
-    put("preset", "" if preset == presets()[0] else preset)
+    put("cggm", "" if preset == presets()[0] else preset)
     put("seeds", "" if seeds == SEEDS else seeds)
     for knob, number in knobs.items():
         put(knob, "" if number in (None, values[knob]) else f"{number:g}")
@@ -141,7 +141,7 @@ def presets() -> list[str]:
 
 def preset_place() -> int:
     """Place of the preset the address names; 0 where it names none."""
-    asked = st.query_params.get("preset", "")
+    asked = st.query_params.get("cggm", "")
     return presets().index(asked) if asked in presets() else 0
 
 

@@ -112,7 +112,7 @@ def test_what_waits_is_not_started_again_and_what_failed_is_said(
 def test_the_address_opens_the_same_view(root: Path, open_page: Open) -> None:
     making.scored(root, 0.5, method="joint")
     other = making.scored(root, 0.5, method="joint", dataset="synthetic")
-    at = open_page("ablation", run=other, preset="stable", rho="0.7", seeds="4", rho_values="0.7 0.9", lam="x",
+    at = open_page("ablation", run=other, cggm="stable", rho="0.7", seeds="4", rho_values="0.7 0.9", lam="x",
                    score="test_accuracy")  # fmt: skip
     assert not at.exception
     assert data(at).value == ablation.families(ablation.works(
