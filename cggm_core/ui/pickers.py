@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import streamlit as st
@@ -13,22 +14,28 @@ from cggm_core.ui.safe import md, plain
 ONE, MANY = "run", "runs"
 MOST_RUNS = 30
 _LAST = "pickers.last_run"
+_WORD = re.compile(r"\W+")
 
 
 def run_label(info: RunInfo) -> str:
-    """A run in one line of plain text: its name, or what it trains, and how it stands."""
+    """A run in one line of plain text: its name, or what it trains, and how it stands; nothing is said twice."""
     config = info.config
     training = config.get("training")
     seed = training.get("seed") if isinstance(training, dict) else None
+    name = plain(info.name, 60) if info.name else ""
     what = [
-        plain(info.name, 60) if info.name else "",
         plain(str(config.get("dataset", "")).replace("\\", "/").rpartition("/")[2], 40),
         plain(config.get("method", ""), 30),
         plain(config.get("preset", ""), 20),
         f"seed {plain(seed, 12)}" if seed is not None else "",
-        "damaged" if info.damaged else "sample" if info.sample else info.state,
     ]
-    return " · ".join(part for part in what if part) or info.id
+    words = f" {_WORD.sub(' ', name.casefold())} "
+    new = [part for part in what if part and f" {_WORD.sub(' ', part.casefold())} " not in words]
+    return " · ".join([*([name] if name else []), *new, _standing(info)])
+
+
+def _standing(info: RunInfo) -> str:
+    return "damaged" if info.damaged else "sample" if info.sample else info.state
 
 
 def pick_run(key: str, label: str = "Run") -> RunInfo | None:

@@ -122,3 +122,10 @@ def test_runs_that_read_alike_are_told_apart(root: Path) -> None:
 def test_a_label_says_name_data_method_preset_seed_and_state(root: Path) -> None:
     run_id = making.finished(root, making.config(name="mine", seed=3))
     assert run_label(session.find(run_id)) == "mine · digits_views · cggm · paper · seed 3 · finished"
+
+
+def test_a_label_does_not_repeat_what_the_name_says(root: Path) -> None:
+    run_id = making.finished(root, making.config(name="CGGM paper, seed 3", seed=3))
+    assert run_label(session.find(run_id)) == "CGGM paper, seed 3 · digits_views · finished"
+    other = making.finished(root, making.config(name="cggms with seed 30", seed=3))
+    assert run_label(session.find(other)) == "cggms with seed 30 · digits_views · cggm · paper · seed 3 · finished"
