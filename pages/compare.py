@@ -44,7 +44,7 @@ FIRST_METRICS = ("val_score", "score", "unimodal_score", "balance_coefficient", 
 def main() -> None:
     """The page."""
     st.title("Compare")
-    chosen = pick_runs("compare.runs", default=suggested(session.catalogue().runs()))
+    chosen = pick_runs("compare.runs", default=suggested)
     sound = [info for info in chosen if not info.damaged]
     if len(sound) < len(chosen):
         st.warning(f"{len(chosen) - len(sound)} damaged runs are left out.", icon=":material/broken_image:")

@@ -36,7 +36,7 @@ def main() -> None:
     """The page."""
     st.title("Report")
     st.caption(CARD.summary)
-    picked = pick_runs("report.runs", default=suggested(session.catalogue().runs()))
+    picked = pick_runs("report.runs", default=suggested)
     chosen = [info for info in picked if not info.damaged]
     if not chosen:
         st.info("Choose the runs that the report is to show. Runs that differ in the seed alone are one configuration.",

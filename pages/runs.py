@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
@@ -12,21 +11,11 @@ import streamlit as st
 from cggm_core.cards import PageCard
 from cggm_core.store import ENDED, RunInfo
 from cggm_core.ui import moving, runs_actions, runs_table, runs_trash, session, welcome
+from cggm_core.ui.pickers import run_label
 from cggm_core.ui.runs_actions import CHOSEN
+from cggm_core.ui.runs_controls import View, columns, controls, first_page
 from cggm_core.ui.runs_facts import Facts
-from cggm_core.ui.runs_view import (
-    CONFIGURATION,
-    GROUPS,
-    LIKE,
-    METHOD,
-    NEWEST,
-    SORTS,
-    TAG,
-    Filter,
-    choices,
-    kept_order,
-    ordered,
-)
+from cggm_core.ui.runs_view import CONFIGURATION, LIKE, METHOD, TAG, kept_order, ordered
 from cggm_core.ui.safe import md, sentences
 
 CARD = PageCard(
@@ -44,71 +33,6 @@ LIVE_SECONDS, IDLE_SECONDS, READING_SECONDS, FEW_RUNS = 2.0, 10.0, 0.3, 300
 PATIENCE, SAME_RUN = 0.7, 0.5
 ROWS_A_PAGE, ROWS_SHOWN = 250, 15
 Members = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class View:
-    """What the controls ask for; the address holds all of it."""
-
-    wanted: Filter
-    sort: str
-    group: str
-
-
-def first_page() -> None:
-    """Another list begins at its first page."""
-    st.session_state["page"] = 1
-
-
-def controls(facts: Sequence[Facts]) -> View:
-    """Search, filters, order and columns; what is chosen stands in the address, so that a reload shows the same."""
-    found = choices(facts, runs_table.STATES)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="runs_controls"):
-        q = st.text_input(
-            "Search", key="q", bind="query-params", placeholder="Any words", icon=":material/search:", width=200,
-            on_change=first_page,
-        )  # fmt: skip
-        picked = {name: several(label, name, found[name])
-                  for name, label in (("state", "State"), ("dataset", "Data set"), ("method", "Method"))}  # fmt: skip
-        with st.popover("More filters", icon=":material/filter_list:", width="content"):
-            for name, label in (("preset", "Preset"), ("tag", "Tag")):
-                picked[name] = several(label, name, found[name], 260)
-            low = st.number_input("Score from", value=None, key="low", bind="query-params", on_change=first_page,
-                                  format="%.4f", help="Newest fused validation score, both ends included")  # fmt: skip
-            high = st.number_input("Score to", value=None, key="high", bind="query-params", on_change=first_page,
-                                   format="%.4f")  # fmt: skip
-            archived = st.toggle("Also archived runs", key="archived", bind="query-params", on_change=first_page)
-            st.caption(
-                "Every word of a search must occur in name, tags, notes, data, method, preset or id; "
-                f"`{LIKE}ID` finds the runs that differ from that one in the seed alone.",
-                width=260,
-            )
-        group = st.selectbox(
-            "Group by", GROUPS, index=None, key="group", bind="query-params", placeholder="Nothing", width=140,
-            on_change=first_page, help="One row a group, with mean and standard deviation over its finished runs",
-        )  # fmt: skip
-        sort = st.selectbox("First", list(SORTS), key="sort", bind="query-params", width=140, on_change=first_page)
-    ends = {name: tuple(values) for name, values in picked.items()}
-    wanted = Filter(q=q, low=low, high=high, archived=archived, **ends)
-    return View(wanted, sort or NEWEST, group or "")
-
-
-def columns() -> tuple[str, ...]:
-    """The columns to show; the choice stands in the address."""
-    names = {label: name for name, label in runs_table.COLUMNS.items()}
-    with st.popover("Columns", icon=":material/view_column:", width="content"):
-        chosen = st.multiselect(
-            "Columns", list(names), [runs_table.COLUMNS[name] for name in runs_table.FIRST], key="columns",
-            bind="query-params", placeholder="The first ones", width=420,
-            help="In the order chosen; remembered in the address and for this session",
-        )  # fmt: skip
-    return tuple(names[label] for label in chosen) or runs_table.FIRST
-
-
-def several(label: str, name: str, options: Sequence[str], width: int = 122) -> list[str]:
-    """One filter of several values; any of them may hold."""
-    return st.multiselect(label, options, key=name, bind="query-params", placeholder="Any", width=width,
-                          on_change=first_page)  # fmt: skip
 
 
 def in_order(view: View, facts: Sequence[Facts]) -> tuple[list[Facts], int]:
@@ -133,7 +57,16 @@ def note_ticks(key: str, members: Sequence[Members]) -> None:
         key: of the table that was drawn.
         members: the runs behind each of its rows.
     """
-    rows = st.session_state[key]["selection"]["rows"]
+    tick(st.session_state[key]["selection"]["rows"], members)
+
+
+def note_names(key: str, members: Sequence[Members]) -> None:
+    """As `note_ticks`, for the rows chosen by their names."""
+    tick(st.session_state[key], members)
+
+
+def tick(rows: Sequence[int], members: Sequence[Members]) -> None:
+    """Tick the runs behind these rows, and untick those of the other rows."""
     ticked = dict.fromkeys(run_id for row in rows if row < len(members) for run_id in members[row])
     before: list[str] = st.session_state.get(CHOSEN, [])
     shown = {run_id for runs in members if set(runs) <= set(before) for run_id in runs}
@@ -183,11 +116,14 @@ def reading(unread: int, read: int) -> None:
 def rows(listed: Sequence[Facts], named: Sequence[str]) -> None:
     """One row a run."""
     body = st.container()
-    first, here = part(len(listed))
+    first, here, foot = part(len(listed))
     shown = listed[first : first + here]
+    members = [(f.id,) for f in shown]
     with body:
-        draw(runs_table.frame(shown, named), runs_table.column_config(shown, named), [(f.id,) for f in shown],
-             f"{len(listed)} runs with state, progress and scores")  # fmt: skip
+        key, ticked = draw(runs_table.frame(shown, named), runs_table.column_config(shown, named), members,
+                           f"{len(listed)} runs with state, progress and scores")  # fmt: skip
+    with foot:
+        by_name(key, ticked, members, [run_label(f.info) for f in shown])
 
 
 def groups_of(view: View, listed: Sequence[Facts]) -> None:
@@ -196,14 +132,15 @@ def groups_of(view: View, listed: Sequence[Facts]) -> None:
 
     groups = runs_groups.grouped(listed, view.group)
     body = st.container()
-    first, here = part(len(groups))
+    first, here, foot = part(len(groups))
     shown = groups[first : first + here]
-    members = [tuple(f.id for f in group.members) for group in shown]
+    members, frame = [tuple(f.id for f in group.members) for group in shown], runs_groups.frame(shown)
     with body:
-        draw(runs_groups.frame(shown), runs_groups.column_config(view.group), members,
-             f"{len(groups)} groups of runs with mean scores")  # fmt: skip
-    chosen = set(st.session_state.get(CHOSEN, []))
-    open_group(view, [group.members for group, ids in zip(shown, members, strict=True) if set(ids) <= chosen])
+        key, ticked = draw(frame, runs_groups.column_config(view.group), members,
+                           f"{len(groups)} groups of runs with mean scores")  # fmt: skip
+    with foot:
+        by_name(key, ticked, members, [" · ".join(pair) for pair in zip(frame["group"], frame["dataset"], strict=True)])
+        open_group(view, [shown[row].members for row in ticked])
 
 
 def open_group(view: View, ticked: Sequence[Sequence[Facts]]) -> None:
@@ -230,18 +167,22 @@ def open_group(view: View, ticked: Sequence[Sequence[Facts]]) -> None:
         st.rerun()
 
 
-def part(count: int) -> tuple[int, int]:
-    """First row of the page that is shown, and how many rows it has."""
+def part(count: int) -> tuple[int, int, st.delta_generator.DeltaGenerator]:
+    """First row of the page that is shown, how many rows it has, and the line under the table."""
     pages = max(1, -(-count // ROWS_A_PAGE))
     if st.session_state.get("page", 1) > pages:
         st.session_state["page"] = pages
-    number = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
+    foot = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    with foot:
+        number = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
     first = (number - 1) * ROWS_A_PAGE
-    return first, min(ROWS_A_PAGE, count - first)
+    return first, min(ROWS_A_PAGE, count - first), foot
 
 
-def draw(frame: pd.DataFrame, config: dict[str, object], members: Sequence[Members], alt: str) -> None:
-    """The table, its ticks set to the runs chosen."""
+def draw(
+    frame: pd.DataFrame, config: dict[str, object], members: Sequence[Members], alt: str
+) -> tuple[str, list[int]]:  # fmt: skip
+    """The table, its ticks set to the runs chosen; its key, and the rows that are ticked."""
     key = runs_table.table_key(TABLE, members)
     chosen = set(st.session_state.get(CHOSEN, []))
     ticked = [row for row, runs in enumerate(members) if set(runs) <= chosen]
@@ -252,6 +193,20 @@ def draw(frame: pd.DataFrame, config: dict[str, object], members: Sequence[Membe
         column_config=config, placeholder="", height=36 * (min(len(frame), ROWS_SHOWN) + 1) + 2, row_height=36,
         lazy=False, alt=alt,
     )  # fmt: skip
+    return key, ticked
+
+
+def by_name(key: str, ticked: Sequence[int], members: Sequence[Members], names: Sequence[str]) -> None:
+    """The same ticks as a list of names: a keyboard reaches no box inside the table."""
+    field = f"{key}.names"
+    if st.session_state.get(field) != ticked:
+        st.session_state[field] = list(ticked)
+    with st.popover("Tick by name", icon=":material/checklist:", width="content"):
+        st.multiselect(
+            "Ticked on this page", range(len(names)), key=field, width=460, placeholder="Choose by name",
+            format_func=lambda row: f"{row + 1}. {names[row]}", on_change=note_names, args=(field, tuple(members)),
+            help="For keyboards and screen readers; the boxes in the table do the same",
+        )  # fmt: skip
 
 
 def below(view: View, listed: Sequence[Facts], later: int) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
+from cggm_core.errors import RunNotFoundError
 from cggm_core.store import ENDED, RunInfo
 from cggm_core.ui import session
+from cggm_core.ui.runs_view import Filter
 from cggm_core.ui.safe import md, plain
 
 ONE, MANY = "run", "runs"
 MOST_RUNS = 30
+# A list of thousands is long to send and longer to look through; beyond this many there is a search.
+MOST_LISTED = 200
+PATIENCE = 1.0
 _LAST = "pickers.last_run"
 _WORD = re.compile(r"\W+")
 
@@ -52,58 +58,61 @@ def pick_run(key: str, label: str = "Run") -> RunInfo | None:
         The run as it stands now; None when there is none, or the address names one that does not exist (which
         is then said on the page).
     """
-    infos = {info.id: info for info in session.catalogue().runs()}
+    infos = _known(asked := _asked(ONE))
     if not infos:
         return None
-    asked = st.query_params.get(ONE, "").strip().upper()
-    chosen = _from_address(asked, infos) if asked else None
-    unknown = bool(asked) and chosen is None
+    wanted = asked[0] if asked else ""
+    chosen = _from_address(wanted, infos) if wanted else None
+    unknown = bool(wanted) and chosen is None
     if key not in st.session_state or st.session_state[key] not in infos or chosen:
         st.session_state[key] = chosen or (None if unknown else _first(infos))
-    listed = [i for i in infos.values() if not i.archived or i.id == st.session_state[key]]
-    labels = _labels(listed)
-    run_id = st.selectbox(
-        label, [i.id for i in listed], key=key, format_func=lambda i: labels.get(i, i),
-        placeholder="Choose a run", on_change=_note_choice, args=(key,),
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        listed = _offered(key, infos, [st.session_state[key]])
+        labels = _labels(listed)
+        run_id = st.selectbox(
+            label, [i.id for i in listed], key=key, format_func=lambda i: labels.get(i, i),
+            placeholder="Choose a run", on_change=_note_choice, args=(key,),
+        )  # fmt: skip
     if run_id is None:
         if unknown:
-            st.warning(f"There is no run {md(asked, 40)} here; choose another one.", icon=":material/search_off:")
+            st.warning(f"There is no run {md(wanted, 40)} here; choose another one.", icon=":material/search_off:")
         return None
     st.session_state[_LAST] = run_id
-    if asked != run_id:
+    if wanted != run_id:
         st.query_params[ONE] = run_id
     return infos[run_id]
 
 
-def pick_runs(key: str, label: str = "Runs", default: Sequence[str] = ()) -> list[RunInfo]:
+def pick_runs(
+    key: str, label: str = "Runs", default: Callable[[Sequence[RunInfo]], Sequence[str]] | None = None
+) -> list[RunInfo]:
     """A multiple choice over all runs, newest first, bound to `?runs=` (ids separated by commas).
 
     Args:
         key: of the widget; unique on its page.
         label: above the widget; our own words only.
-        default: ids chosen when the address names none.
+        default: gives, of all runs, the ids chosen when the address names none; not given it is none.
 
     Returns:
         The runs in the order chosen, as they stand now; ids of the address that no run has are left out, and
         named on the page.
     """
-    infos = {info.id: info for info in session.catalogue().runs()}
+    infos = _known(asked := _asked(MANY))
     if not infos:
         return []
     address = st.query_params.get(MANY, "")
-    asked = list(dict.fromkeys(part.strip().upper() for part in address.split(",") if part.strip()))
     missing = [run_id for run_id in asked if run_id not in infos]
     if key not in st.session_state or (asked and _changed(key, address)):
-        known = [run_id for run_id in (asked or default) if run_id in infos]
-        st.session_state[key] = known[:MOST_RUNS]
+        first = asked or (default(list(infos.values())) if default else ())
+        st.session_state[key] = [run_id for run_id in first if run_id in infos][:MOST_RUNS]
     st.session_state[key] = [run_id for run_id in st.session_state[key] if run_id in infos]
-    listed = [i for i in infos.values() if not i.archived or i.id in st.session_state[key]]
-    labels = _labels(listed)
-    chosen = st.multiselect(
-        label, [i.id for i in listed], key=key, format_func=lambda i: labels.get(i, i),
-        max_selections=MOST_RUNS, placeholder="Choose runs",
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        listed = _offered(key, infos, st.session_state[key])
+        labels = _labels(listed)
+        chosen = st.multiselect(
+            label, [i.id for i in listed], key=key, format_func=lambda i: labels.get(i, i),
+            max_selections=MOST_RUNS, placeholder="Choose runs",
+        )  # fmt: skip
     if missing:
         shown = md(", ".join(missing[:3]), 120)
         st.warning(f"Not found here: {shown}; the other runs are shown.", icon=":material/search_off:")
@@ -122,6 +131,38 @@ def suggested(infos: Sequence[RunInfo]) -> list[str]:
         return []
     data = pool[0].config.get("dataset")
     return [info.id for info in pool if info.config.get("dataset") == data][:MOST_RUNS]
+
+
+def _asked(name: str) -> list[str]:
+    """Ids that the address names, each once, in its order."""
+    parts = (part.strip().upper() for part in st.query_params.get(name, "").split(","))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def _known(asked: Sequence[str]) -> dict[str, RunInfo]:
+    """Every run by id, newest first; of a folder never read before those read so far, and those asked for."""
+    catalogue = session.catalogue()
+    infos = {info.id: info for info in catalogue.runs(patience=PATIENCE)}
+    if catalogue.unread:
+        st.caption(f"Reading the runs for the first time: {catalogue.unread:,} are not listed yet.")
+        for run_id in asked:
+            with contextlib.suppress(RunNotFoundError):
+                infos.setdefault(run_id, catalogue.reader(run_id).info())
+    return infos
+
+
+def _offered(key: str, infos: Mapping[str, RunInfo], chosen: Sequence[str | None]) -> list[RunInfo]:
+    """The runs to choose from: all that are not archived, or, of many, the newest that fit the words typed."""
+    current = [info for info in infos.values() if not info.archived]
+    if len(current) > MOST_LISTED:
+        words = st.text_input(
+            "Search runs", key=f"{key}.q", placeholder=f"Any of {len(current):,}", width=230,
+            icon=":material/search:", help=f"The newest {MOST_LISTED} that fit are offered.",
+        )  # fmt: skip
+        fitting = Filter(words).taken(session.facts(list(infos.values()))) if words else ()
+        current = [f.info for f in fitting][:MOST_LISTED] if words else current[:MOST_LISTED]
+    offered = {info.id for info in current} | {run_id for run_id in chosen if run_id}
+    return [info for info in infos.values() if info.id in offered]
 
 
 def _from_address(asked: str, infos: dict[str, RunInfo]) -> str | None:

@@ -184,6 +184,17 @@ def test_ticks_outlive_filters_order_and_pages(root: Path) -> None:
     assert at.session_state["runs.chosen"] == []
 
 
+def test_rows_are_ticked_by_name_where_there_is_no_pointer(root: Path, open_page: Open) -> None:
+    a, b = (making.finished(root, making.config(name=name)) for name in ("alpha", "beta"))
+    at = open_page()
+    field = at.multiselect(key=f"{table_key('runs.table', [(b,), (a,)])}.names")
+    assert [option.split(" · ")[0] for option in field.options] == ["1. beta", "2. alpha"]
+    field.set_value([1]).run()
+    assert at.session_state["runs.chosen"] == [a]
+    assert ticked(at, (b,), (a,)) == [1]
+    assert not button(at, "Monitor").disabled
+
+
 def test_order_group_and_columns_stand_in_the_address(root: Path, open_page: Open) -> None:
     for seed, name in enumerate(("b", "a")):
         making.finished(root, making.config(name=name, seed=seed))

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cggm_core.store import update_marks
-from cggm_core.ui import session
+from cggm_core.ui import pickers, session
 from cggm_core.ui.pickers import run_label
 from tests.pages import making
 
@@ -129,3 +129,31 @@ def test_a_label_does_not_repeat_what_the_name_says(root: Path) -> None:
     assert run_label(session.find(run_id)) == "CGGM paper, seed 3 · digits_views · finished"
     other = making.finished(root, making.config(name="cggms with seed 30", seed=3))
     assert run_label(session.find(other)) == "cggms with seed 30 · digits_views · cggm · paper · seed 3 · finished"
+
+
+def test_of_many_runs_the_newest_are_offered_and_a_search_finds_the_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest = making.finished(root, making.config(name="the first of all"))
+    for number in range(3):
+        making.finished(root, making.config(name=f"later {number}"))
+    assert len(shown(one).selectbox[0].options) == 4
+    monkeypatch.setattr(pickers, "MOST_LISTED", 2)
+    at = shown(one)
+    assert [option.split(" · ")[0] for option in at.selectbox[0].options] == ["later 2", "later 1"]
+    at.text_input[0].set_value("first digits").run()
+    assert [option.split(" · ")[0] for option in at.selectbox[0].options] == ["later 2", "the first of all"]
+    at.selectbox[0].select(oldest).run()
+    assert at.text[0].value == oldest
+    assert at.query_params["run"] == oldest
+    # A run asked for by the address is offered, however old it is.
+    assert shown(one, run=oldest).text[0].value == oldest
+    assert shown(several, runs=oldest).text[0].value == oldest
+
+
+def test_a_folder_that_is_not_read_yet_gives_the_runs_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, _ = making.finished(root), making.finished(root)
+    monkeypatch.setattr(pickers, "PATIENCE", -1.0)
+    at = shown(one, run=run_id)
+    assert at.text[0].value == run_id
+    assert "2 are not listed yet" in at.caption[0].value
