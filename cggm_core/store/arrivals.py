@@ -44,6 +44,8 @@ def take_in(given: Path | Sequence[tuple[str, Path]], root: Path, *, most_bytes:
         what, files = f"{len(given)} files", _named(given)
     elif given.is_dir():
         what, files = given.name, _walked(given)
+    elif not given.is_file():  # opening a pipe would wait for whoever writes into it
+        raise _refused(given.name, "it is no plain file" if given.exists() else "there is no such file")
     elif not zipfile.is_zipfile(given):
         what, files = given.name, _named([(given.name, given)])
     elif not _is_zip_of_events(given):
@@ -90,9 +92,9 @@ def _taken_in(files: Sequence[tuple[int, EventFile]], place: Path, root: Path, m
 
 @contextlib.contextmanager
 def _named(given: Sequence[tuple[str, Path]]) -> Iterator[list[tuple[int, EventFile]]]:
-    """Files that were named one by one: together one run."""
+    """Files that were named one by one: together one run. A link that the user names is followed."""
     yield sorted(
-        ((path.stat().st_size, EventFile(name, "", partial(_opened, path))) for name, path in given),
+        ((path.stat().st_size, EventFile(name, "", partial(_opened, path.resolve()))) for name, path in given),
         key=lambda one: one[1].name,
     )
 

@@ -85,6 +85,8 @@ def take(found: Found, data: bytes | None) -> None:
     found.wall = max(found.wall, wall)
     if abs(step) >= BEYOND:
         raise StoreError(f"has the step {step}, expected a number below 2^53")
+    if len(event.summary.value) > MOST_TAGS:
+        raise StoreError(f"holds {len(event.summary.value)} values, at most {MOST_TAGS} are read at once")
     scalars: dict[str, float] = {}
     for value in event.summary.value:
         tag = _tag(value.tag)
@@ -119,9 +121,7 @@ def _tag(raw: bytes) -> str:
 def _count(found: Found, tag: bytes, there: int) -> None:
     found.tag_bytes += len(tag)
     if there >= MOST_TAGS or found.tag_bytes > ALL_TAG_BYTES:
-        raise StoreError(
-            f"is beyond the {MOST_TAGS} tags, of {ALL_TAG_BYTES} bytes in all, that a run is taken in with"
-        )
+        raise StoreError(f"goes beyond the {MOST_TAGS} tags, of {ALL_TAG_BYTES} bytes in all, that a run may have")
 
 
 def _scalar(value: Any, of_scalars: bool) -> float | None:
