@@ -17,7 +17,7 @@ from cggm_core.store import unbundle
 from cggm_core.store.bundle import MANIFEST, staging
 from cggm_core.store.files import locked
 from cggm_core.store.tensorboard_import import EventFile, make_run
-from cggm_core.store.unbundle import LOCK, MOST_BYTES, MOST_RUNS, check_run, move_in
+from cggm_core.store.unbundle import LOCK, MOST_BYTES, MOST_RUNS, check_run, move_in, refused
 
 EVENT_FILE = "tfevents"  # in the name of every event file; TensorBoard knows them by it
 MOST_FILES = 100_000
@@ -41,11 +41,11 @@ def take_in(given: Path | Sequence[tuple[str, Path]], root: Path, *, most_bytes:
         StoreError: for anything that is wrong; the message names the file. Nothing was taken in.
     """
     if not isinstance(given, Path):
-        what, files = f"{len(given)} files", _named(given)
+        what, files = given[0][0] if len(given) == 1 else f"{len(given)} files", _named(given)
     elif given.is_dir():
         what, files = given.name, _walked(given)
     elif not given.is_file():  # opening a pipe would wait for whoever writes into it
-        raise _refused(given.name, "it is no plain file" if given.exists() else "there is no such file")
+        raise refused(given.name, "it is no plain file" if given.exists() else "there is no such file")
     elif not zipfile.is_zipfile(given):
         what, files = given.name, _named([(given.name, given)])
     elif not _is_zip_of_events(given):
@@ -58,15 +58,11 @@ def take_in(given: Path | Sequence[tuple[str, Path]], root: Path, *, most_bytes:
         with contextlib.ExitStack() as held, staging(root) as place:
             return _taken_in(held.enter_context(files), place, root, most_bytes)
     except StoreError as error:
-        raise _refused(what, str(error)) from error
+        raise refused(what, str(error)) from error
     except OSError as error:
-        raise _refused(what, error.strerror or str(error)) from error
+        raise refused(what, error.strerror or str(error)) from error
     except Exception as error:  # whatever a hostile file provokes inside zlib, zipfile or protobuf
-        raise _refused(what, f"{type(error).__name__}: {error}") from error
-
-
-def _refused(what: str, why: str) -> StoreError:
-    return StoreError(f"{what[:200]} was not taken in: {why}; nothing was changed")
+        raise refused(what, f"{type(error).__name__}: {error}") from error
 
 
 def _taken_in(files: Sequence[tuple[int, EventFile]], place: Path, root: Path, most_bytes: int) -> tuple[str, ...]:

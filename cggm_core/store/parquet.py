@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ METADATA = "cggm-lab"
 _ROWS = 1 << 17  # of a row group: a reader takes in one at a time, and so do we
 
 
-def write_parquet(reader: RunReader, file: BinaryIO, *, keys: Sequence[MetricKey] | None = None) -> int:
+def write_parquet(reader: RunReader, file: IO[bytes], *, keys: Sequence[MetricKey] | None = None) -> int:
     """Write the histories of a run, one series after the other, each ascending in step, as `write_csv` does.
 
     `step` and `epoch` are int64, `metric` and `modality` dictionaries of text, `value` float64 with every bit of it,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _VALUES = 1 << 18  # in memory at a time, of series recorded together
 _STATUS = {"finished": 1, "failed": 2, "died": 2, "stopped": 1}  # of the hyperparameter plugin; 3 is running
 
 
-def write_events(reader: RunReader, file: BinaryIO) -> int:
+def write_events(reader: RunReader, file: IO[bytes]) -> int:
     """Write a run as the records of one event file.
 
     Beside each series `metric/modality` there is the epoch of its values; every event of the run is a text under

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from cggm_core.config import NAME_LENGTH, clean_text
 from cggm_core.errors import StoreError
@@ -67,8 +68,10 @@ def make_run(files: Sequence[EventFile], place: Path) -> Path | None:
         for one in files:
             with one.open() as opened:
                 for number, data in enumerate(records(opened, one.name)):
-                    with at(one.name, number):
+                    try:
                         take(found, data)
+                    except (StoreError, DecodeError) as error:
+                        raise at(one.name, number, error) from error
                     if found.waiting >= _AT_ONCE:
                         folder, file = _written(found, folder, file, place)
         if not found.values:

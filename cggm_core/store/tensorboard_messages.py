@@ -32,9 +32,12 @@ _MESSAGES = {
     "Word": ("double 2 number", "bytes 3 text", "bool 4 truth"),
     "End": ("int64 1 status",),
 }  # fmt: skip
-# Numbers of types.proto; what a scalar of the type is packed as.
+# Numbers of types.proto; how a scalar of the type is packed, and the field that holds it where it is not.
 DT_FLOAT, DT_DOUBLE, DT_INT32, DT_STRING, DT_INT64 = 1, 2, 3, 7, 9
-PACKED = {DT_FLOAT: "<f4", DT_DOUBLE: "<f8", DT_INT32: "<i4", DT_INT64: "<i8"}
+PACKED = {
+    DT_FLOAT: ("<f", "float_val"), DT_DOUBLE: ("<d", "double_val"), DT_INT32: ("<i", "int_val"),
+    DT_INT64: ("<q", "int64_val"),
+}  # fmt: skip
 SCALAR, TEXT = 1, 2  # data classes of summary.proto: a scalar, and a tensor (text is one)
 
 

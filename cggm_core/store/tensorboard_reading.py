@@ -6,13 +6,11 @@ writes. Stepped over and counted: images, histograms, graphs, other texts.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from cggm_core.errors import StoreError
@@ -37,7 +35,7 @@ class Found:
     said: dict[str, Any] = field(default_factory=dict)  # by our own export; empty for a foreign file
     names: Names = field(default_factory=lambda: Names({}))
     scalar: dict[bytes, bool] = field(default_factory=dict)  # tags said to be of a plugin: whether of scalars
-    tags: set[str] = field(default_factory=set)
+    text: dict[bytes, str] = field(default_factory=dict)  # every tag met
     streams: dict[tuple[str, ...], Stream] = field(default_factory=dict)
     rows: dict[int, list[tuple[int, int, float, list[float]]]] = field(default_factory=dict)
     events: list[Said] = field(default_factory=list)
@@ -54,15 +52,11 @@ class Found:
     epoch: int = 0
 
 
-@contextlib.contextmanager
-def at(name: str, number: int) -> Iterator[None]:
-    """Errors inside say which record of which file they are about."""
-    try:
-        yield
-    except DecodeError as error:
-        raise StoreError(f"{name}: record {number} is no event of TensorBoard") from error
-    except StoreError as error:
-        raise StoreError(f"{name}: record {number} {error}") from error
+def at(name: str, number: int, error: Exception) -> StoreError:
+    """What went wrong with which record of which file."""
+    if isinstance(error, DecodeError):
+        return StoreError(f"{name}: record {number} is no event of TensorBoard")
+    return StoreError(f"{name}: record {number} {error}")
 
 
 def take(found: Found, data: bytes | None) -> None:
@@ -89,11 +83,11 @@ def take(found: Found, data: bytes | None) -> None:
         raise StoreError(f"holds {len(event.summary.value)} values, at most {MOST_TAGS} are read at once")
     scalars: dict[str, float] = {}
     for value in event.summary.value:
-        tag = _tag(value.tag)
-        if value.HasField("metadata") and value.tag not in found.scalar:
-            _count(found, value.tag, len(found.scalar))
-            found.scalar[value.tag] = value.metadata.plugin.name == b"scalars"
-        number = _scalar(value, found.scalar.get(value.tag, False))
+        raw = value.tag
+        tag = found.text[raw] if raw in found.text else _tag(found, raw)
+        if value.HasField("metadata") and raw not in found.scalar:
+            found.scalar[raw] = value.metadata.plugin.name == b"scalars"
+        number = _scalar(value, found.scalar.get(raw, False))
         if number is not None:
             scalars[tag] = number
         elif tag == RUN and not found.said and not found.values:
@@ -109,19 +103,18 @@ def take(found: Found, data: bytes | None) -> None:
         _row(found, scalars, step, epoch, max(0.0, wall - found.first_wall))
 
 
-def _tag(raw: bytes) -> str:
+def _tag(found: Found, raw: bytes) -> str:
+    """A tag met for the first time."""
     if len(raw) > TAG_BYTES:
         raise StoreError(f"has a tag of {len(raw)} bytes, at most {TAG_BYTES} are read")
+    found.tag_bytes += len(raw)
+    if len(found.text) >= MOST_TAGS or found.tag_bytes > ALL_TAG_BYTES:
+        raise StoreError(f"goes beyond the {MOST_TAGS} tags, of {ALL_TAG_BYTES} bytes in all, that a run may have")
     try:
-        return raw.decode()
+        found.text[raw] = raw.decode()
     except UnicodeDecodeError as error:
         raise StoreError(f"has a tag that is no text: {raw[:40]!r}") from error
-
-
-def _count(found: Found, tag: bytes, there: int) -> None:
-    found.tag_bytes += len(tag)
-    if there >= MOST_TAGS or found.tag_bytes > ALL_TAG_BYTES:
-        raise StoreError(f"goes beyond the {MOST_TAGS} tags, of {ALL_TAG_BYTES} bytes in all, that a run may have")
+    return found.text[raw]
 
 
 def _scalar(value: Any, of_scalars: bool) -> float | None:
@@ -131,10 +124,10 @@ def _scalar(value: Any, of_scalars: bool) -> float | None:
     tensor = value.tensor
     if not of_scalars or tensor.dtype not in PACKED or any(dim.size != 1 for dim in tensor.shape.dim):
         return None
-    form = np.dtype(PACKED[tensor.dtype])
-    if tensor.content:
-        return float(np.frombuffer(tensor.content, form)[0]) if len(tensor.content) == form.itemsize else None
-    held = {"<f4": tensor.float_val, "<f8": tensor.double_val, "<i4": tensor.int_val, "<i8": tensor.int64_val}[form.str]
+    packed, field = PACKED[tensor.dtype]
+    if content := tensor.content:
+        return float(struct.unpack(packed, content)[0]) if len(content) == struct.calcsize(packed) else None
+    held = getattr(tensor, field)
     return float(held[0]) if len(held) == 1 else None
 
 
@@ -198,10 +191,6 @@ def _row(found: Found, scalars: dict[str, float], step: int, epoch: int, seconds
     tags = tuple(scalars)
     stream = found.streams.get(tags)
     if stream is None:
-        for tag in tags:
-            if tag not in found.tags:
-                _count(found, tag.encode(), len(found.tags))
-                found.tags.add(tag)
         columns = tuple(found.names.of(tag) for tag in tags)
         found.columns += len(columns)
         if found.columns > MOST_COLUMNS:

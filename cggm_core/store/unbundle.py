@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cggm_core.config import clean_text
 from cggm_core.errors import DamagedRunError, SchemaTooNewError, StoreError
 from cggm_core.store import schema, tables
 from cggm_core.store.bundle import (
@@ -73,19 +74,21 @@ def unpack(file: Path, root: Path, *, most_bytes: int = MOST_BYTES) -> tuple[str
             with locked(root / LOCK):
                 return move_in(listed, place, root)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, UnicodeError) as error:
-        raise _refused(file, f"it is no sound ZIP archive ({error})") from error
+        raise refused(file.name, f"it is no sound ZIP archive ({error})") from error
     except StoreError as error:
         if isinstance(error, SchemaTooNewError):
             raise
-        raise _refused(file, str(error)) from error
+        raise refused(file.name, str(error)) from error
     except (OSError, RuntimeError) as error:  # RuntimeError is what zipfile says of an encrypted member
-        raise _refused(file, str(getattr(error, "strerror", None) or error)) from error
+        raise refused(file.name, str(getattr(error, "strerror", None) or error)) from error
     except Exception as error:  # zlib.error and whatever else a hostile archive provokes inside the library
-        raise _refused(file, f"{type(error).__name__}: {error}") from error
+        raise refused(file.name, f"{type(error).__name__}: {error}") from error
 
 
-def _refused(file: Path, why: str) -> StoreError:
-    return StoreError(f"{file.name} was not taken in: {why}; nothing was changed")
+def refused(what: str, why: str) -> StoreError:
+    """That nothing was taken in, in one line: what a library says of a broken file may quote kilobytes of it."""
+    what, why = (" ".join(clean_text(text, most, lines=True).split()) for text, most in ((what, 100), (why, 400)))
+    return StoreError(f"{what} was not taken in: {why}; nothing was changed")
 
 
 def _manifest(archive: zipfile.ZipFile) -> dict[str, dict[str, dict[str, Any]]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from cggm_core.config import RunConfig
 from cggm_core.store import pack, read_marks, restore, trash, update_marks
+from cggm_core.ui import moving
 from cggm_core.ui.runs_actions import retagged
 from cggm_core.ui.runs_table import table_key
 from tests.pages import making
@@ -253,12 +258,24 @@ def test_pinned_runs_stand_above_newer_ones(root: Path, open_page: Open) -> None
     assert names(open_page()) == ["★ first", "second"]
 
 
-def test_runs_leave_as_an_archive_and_come_back(root: Path, open_page: Open, tmp_path: Path) -> None:
-    run_id = making.finished(root, making.config(name="travels"))
-    at = chosen(run_id)
+def exported(form: str, *run_ids: str) -> tuple[Any, bytes, str, str]:
+    """What the dialog hands over: what was asked, the file, its name and its type."""
+    at = chosen(*run_ids)
+    at.session_state[moving.FORMAT] = form
     button(at, "Export").click().run()
     assert not at.exception
-    assert any("Download" in b.label for b in at.get("download_button"))
+    assert not at.error
+    assert any(b.label.startswith("Download") for b in at.get("download_button"))
+    found: tuple[Any, bytes, str, str] = at.session_state[moving.MADE]
+    assert found[0][0] == form
+    return found
+
+
+def test_runs_leave_as_an_archive_and_come_back(root: Path, open_page: Open, tmp_path: Path) -> None:
+    run_id = making.finished(root, making.config(name="travels"))
+    for form in moving.FORMS:
+        name, mime = exported(form, run_id)[2:]
+        assert (name.endswith(moving.FORMS[form].ending), mime) == (True, moving.FORMS[form].mime)
     pack([root / run_id], tmp_path / "runs.zip")
     trash(root, run_id)
     at = open_page()
@@ -269,3 +286,48 @@ def test_runs_leave_as_an_archive_and_come_back(root: Path, open_page: Open, tmp
     at.file_uploader[0].upload("bad.zip", b"no archive", "application/zip").run()
     assert any("nothing was changed" in e.value for e in at.error)
     assert not (root.parent / "x.zip").exists()
+
+
+def test_several_runs_leave_in_each_form_and_come_back(root: Path, open_page: Open, tmp_path: Path) -> None:
+    ids = [making.finished(root, making.config(name=f"<b>run</b> {seed}/..", seed=seed)) for seed in range(2)]
+    files = {}
+    for form in moving.FORMS:
+        files[form], name, mime = exported(form, *ids)[1:]
+        assert (name.endswith(".zip"), mime) == (True, moving.ZIP)
+    lines, tables = {}, {}
+    with zipfile.ZipFile(io.BytesIO(files["csv"])) as archive:
+        for name in archive.namelist():
+            assert not {"/", "<"} & set(name)
+            lines[name.removesuffix(".csv")] = pd.read_csv(archive.open(name), keep_default_na=False)
+    with zipfile.ZipFile(io.BytesIO(files["parquet"])) as archive:
+        for name in archive.namelist():
+            tables[name.removesuffix(".parquet")] = pd.read_parquet(io.BytesIO(archive.read(name)))
+    assert len(lines) == 2
+    assert lines.keys() == tables.keys()
+    for name, table in tables.items():
+        assert table["value"].tolist() == lines[name]["value"].tolist()
+        assert table["metric"].astype(str).tolist() == lines[name]["metric"].tolist()
+    at = open_page()
+    at.file_uploader[0].upload("logs.zip", files["tensorboard"], moving.ZIP).run()
+    assert not at.exception
+    assert sorted(names(open_page())) == sorted(2 * [f"<b>run</b> {seed}/.." for seed in range(2)])
+    with zipfile.ZipFile(io.BytesIO(files["tensorboard"])) as archive:
+        raw = archive.read(archive.namelist()[0])
+    at = open_page()
+    at.file_uploader[0].upload("events.out.tfevents.1.x", raw, "application/octet-stream").run()
+    assert len(names(open_page())) == 5
+    at = open_page()
+    at.file_uploader[0].upload("<img>.tfevents", raw[:-1], "application/octet-stream").run()
+    assert any("ends inside record" in e.value for e in at.error)
+    assert len(names(open_page())) == 5
+
+
+def test_more_than_the_page_hands_over_is_sent_to_the_command_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "MOST_VALUES", 10)
+    run_id = making.finished(root)
+    assert exported("archive", run_id)
+    at = chosen(run_id)
+    at.session_state[moving.FORMAT] = "parquet"
+    button(at, "Export").click().run()
+    assert "more than the page hands over" in at.info[0].value
+    assert not any(b.label.startswith("Download") for b in at.get("download_button"))
