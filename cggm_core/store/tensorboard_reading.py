@@ -21,7 +21,7 @@ from cggm_core.store.tensorboard_export import FORMAT, FORMAT_VERSION
 from cggm_core.store.tensorboard_messages import DT_STRING, PACKED, Event
 from cggm_core.store.tensorboard_tags import EPOCH, EVENTS, RUN, Names
 
-MOST_TAGS, TAG_BYTES, ALL_TAG_BYTES = 5000, 16_384, 16_000_000
+MOST_TAGS, TAG_BYTES, ALL_TAG_BYTES = 10_000, 16_384, 16_000_000
 MOST_COLUMNS = 50_000  # over all sets of tags recorded together
 MOST_VALUES = 200_000_000
 MOST_EVENTS, TEXT_LENGTH = 10_000, 20_000

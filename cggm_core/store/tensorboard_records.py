@@ -45,7 +45,9 @@ def records(file: BinaryIO, name: str) -> Iterator[bytes | None]:
         length, said = _HEAD.unpack(head)
         if _masked(google_crc32c.value(head[:8])) != said:
             what = f"record {number} at byte {place} has a length that does not fit its checksum"
-            raise StoreError(f"{name} is no event file of TensorBoard and no archive of runs" if not place else f"{name}: {what}")
+            raise StoreError(
+                f"{name} is no event file of TensorBoard and no archive of runs" if not place else f"{name}: {what}"
+            )
         if length <= LARGEST:
             data: bytes | None = file.read(length)
             found, there = google_crc32c.value(data), len(data or b"")

@@ -145,7 +145,7 @@ def test_more_tags_or_values_than_fit_are_refused(tmp_path: Path, monkeypatch: p
         return (scalar(f"{n} {long}", 1.0, n) for n in range(count))
 
     (tmp_path / NAME).write_bytes(b"".join(tagged(reading.MOST_TAGS + 1)))
-    assert "goes beyond the 5000 tags" in refused(tmp_path, tmp_path / NAME)
+    assert "goes beyond the 10000 tags" in refused(tmp_path, tmp_path / NAME)
     (tmp_path / NAME).write_bytes(b"".join(tagged(1200, "x" * 15_000)))
     assert "of 16000000 bytes in all" in refused(tmp_path, tmp_path / NAME)
     monkeypatch.setattr(reading, "MOST_COLUMNS", 100)
@@ -237,7 +237,7 @@ def test_memory_stays_bounded_whatever_a_record_holds(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / NAME), str(tmp_path / "runs")],
         capture_output=True, text=True, timeout=200, cwd=PROJECT, check=False,
     )  # fmt: skip
-    assert "values, at most 5000 are read at once; nothing was changed" in done.stderr
+    assert "values, at most 10000 are read at once; nothing was changed" in done.stderr
     assert int(done.stdout) < 600
 
 
