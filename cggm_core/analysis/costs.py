@@ -34,12 +34,14 @@ class Cost:
         bytes: weights, buffers, gradients and optimiser state of the model.
         added_bytes: the same of what the method adds. No activations.
         peak_bytes: most memory there was: of a GPU's tensors, or of the whole process.
-        step_seconds: of wall time, as run: with everything that is watched, and the step's share of what the method
-            does between epochs (teachers, trials, prototypes).
-        needed_seconds: of a step without what is only watched: no series, and no classifiers unless the method needs
+        step_seconds: wall time of a step as run.
+        processor: whether work_seconds is processor time.
+        work_seconds: what a step took with everything that is watched, and with its share of what the method does
+            between epochs (teachers, trials, prototypes): processor time on the CPU, else wall time.
+        needed_seconds: the same without what is only watched: no series, and no classifiers unless the method needs
             them. NaN where parts of a step cannot be told apart (GPU, own loops).
-        shares: part of the step that goes into each of `PARTS`; empty where needed_seconds is NaN.
-        step_ratio: step_seconds over that of the baseline, 1 for itself.
+        shares: part of work_seconds that goes into each of `PARTS`; empty where needed_seconds is NaN.
+        work_ratio: work_seconds over that of the baseline, 1 for itself; NaN between processor and wall time.
         needed_ratio: needed_seconds over that of the baseline.
     """
 
@@ -51,9 +53,11 @@ class Cost:
     added_bytes: float
     peak_bytes: float
     step_seconds: float
+    processor: bool
+    work_seconds: float
     needed_seconds: float
     shares: Mapping[str, float]
-    step_ratio: float = math.nan
+    work_ratio: float = math.nan
     needed_ratio: float = math.nan
 
 
@@ -68,7 +72,8 @@ def cost_table(by_name: Members) -> dict[str, Cost]:
     first = next(iter(own.values()), None)
     return {
         name: replace(
-            cost, step_ratio=_over(cost.step_seconds, first.step_seconds),
+            cost,
+            work_ratio=_over(cost.work_seconds, first.work_seconds) if cost.processor == first.processor else math.nan,
             needed_ratio=_over(cost.needed_seconds, first.needed_seconds),
         )
         for name, cost in own.items() if first
@@ -86,7 +91,9 @@ def _cost(runs: Sequence[RunInfo]) -> Cost:
         bytes=_median([run("model_bytes") for run in recorded]),
         added_bytes=_median([run.added("bytes") for run in recorded]),
         peak_bytes=_median([run("peak_memory_bytes") for run in recorded]),
-        step_seconds=_median([run.step() for run in recorded]),
+        step_seconds=_median([run("median_step_seconds") for run in recorded]),
+        processor=any(run.processor for run in recorded),
+        work_seconds=_median([run.work() for run in recorded]),
         needed_seconds=_median([run.needed() for run in recorded]),
         shares={part: share for part, share in shares.items() if math.isfinite(share)},
     )
@@ -111,17 +118,21 @@ class _Run:
             return math.nan
         return self(f"method_{what}") + (self(f"classifier_{what}") if self._classifiers else 0)
 
-    def step(self) -> float:
-        return self("median_step_seconds") + self._epochs()
+    @property
+    def processor(self) -> bool:
+        return math.isfinite(self("median_processor_seconds"))
+
+    def work(self) -> float:
+        return self("median_processor_seconds" if self.processor else "median_step_seconds") + self._epochs()
 
     def share(self, part: str) -> float:
-        return _over(self(f"median_{part}_seconds") + (self._epochs() if part == "method" else 0), self.step())
+        return _over(self(f"median_{part}_seconds") + (self._epochs() if part == "method" else 0), self.work())
 
     def needed(self) -> float:
         if self._classifiers is None:
             return math.nan
         watched = self("median_measuring_seconds")
-        return self.step() - watched - (0 if self._classifiers else self("median_classifier_seconds"))
+        return self.work() - watched - (0 if self._classifiers else self("median_classifier_seconds"))
 
     def _epochs(self) -> float:
         """A step's share of what the method does between epochs; 0 where that is not known (own loops)."""

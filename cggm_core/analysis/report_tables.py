@@ -80,17 +80,20 @@ def costs_grid(costs: Mapping[str, Cost]) -> Grid:
     """
     rows: list[tuple[Value, ...]] = [
         (name, cost.runs, cost.parameters, cost.added_parameters, cost.added_bytes / 1e6, cost.peak_bytes / 1e6,
-         1e3 * cost.step_seconds, 1e3 * cost.needed_seconds, cost.step_ratio, cost.needed_ratio,
+         1e3 * cost.step_seconds, 1e3 * cost.work_seconds, 1e3 * cost.needed_seconds, cost.work_ratio,
+         cost.needed_ratio,
          *(cost.shares.get(part) for part in PARTS))
         for name, cost in costs.items()
     ]  # fmt: skip
     return Grid(
         "costs", "Cost beside the baseline (as Table 8 of the paper)",
         "Medians over runs. Added is what the method adds to the model (its own parts, and the classifiers where it "
-        "needs them) with gradients and optimiser state, without activations. The time needed leaves out what is only "
-        "watched. Times compare only between runs of one device and an equally busy machine.",
-        ("configuration", "runs", "parameters", "added parameters", "added MB", "peak MB", "step ms", "needed ms",
-         "step over baseline", "needed over baseline", *(f"share of {part}" for part in PARTS)), tuple(rows),
+        "needs them) with gradients and optimiser state, without activations. Work is a step's processor time (on a "
+        "GPU wall time) with its share of teachers, trials and prototypes; needed leaves out what is only watched. "
+        "Times compare only between runs of one machine.",
+        ("configuration", "runs", "parameters", "added parameters", "added MB", "peak MB", "step ms", "work ms",
+         "needed ms", "work over baseline", "needed over baseline", *(f"share of {part}" for part in PARTS)),
+        tuple(rows),
     )  # fmt: skip
 
 

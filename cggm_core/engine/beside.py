@@ -5,7 +5,6 @@ They take as long as a run, so whoever asks for a pause, a stop or a checkpoint 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from cggm_core.engine.costs import clock_of
 from cggm_core.engine.seeding import random_state, restore_random_state
 
 
@@ -44,7 +44,7 @@ class Beside:
     Attributes:
         listener: asked before each step; False stops there. None listens to nobody.
         random: the run's random state while something trains beside it, else None.
-        waited: seconds the listener took (pauses, checkpoints), which are nobody's training.
+        waited: time the listener took (pauses, checkpoints), which is nobody's training.
 
     Args:
         device: where the run trains.
@@ -54,7 +54,7 @@ class Beside:
         self.listener: Callable[[Stage], bool] | None = None
         self.random: dict[str, Any] | None = None
         self.waited = 0.0
-        self._device = device
+        self._device, self._now = device, clock_of(device)
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -74,9 +74,9 @@ class Beside:
         """
         if self.listener is None:
             return
-        asked = time.perf_counter()
+        asked = self._now()
         try:
             if not self.listener(stage):
                 raise Stopped(str(stage))
         finally:
-            self.waited += time.perf_counter() - asked
+            self.waited += self._now() - asked

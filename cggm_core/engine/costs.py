@@ -1,14 +1,15 @@
 """What a step costs, gathered while a run trains: time by part, sizes, and the most memory there has been.
 
-The host's clock is read around parts of a step and nothing waits for a device. So the parts of a step are known where
-the host itself computes; on a GPU its clock would see kernels being sent and not being run, and they are left out.
+Nothing waits for a device. Where the host itself computes, parts of a step are timed by the processor time of all
+threads, which hardly grows when other programs want the same cores, as wall time does. On a GPU the host would see
+kernels being sent and not being run: there wall time of whole steps is all that is taken.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -19,17 +20,22 @@ from cggm_core.names import MetricKey
 NEWEST = 4096  # steps of which the median is taken: enough for one to a thousandth, and no memory to speak of
 
 
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """What work on a device is timed with: processor time where the host computes, wall time elsewhere."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
 class Stopwatch:
-    """Adds up the seconds spent inside `with`; must not be entered inside itself."""
+    """Adds up the processor time of all threads inside `with`; must not be entered inside itself."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def __enter__(self) -> None:
-        self._since = time.perf_counter()
+        self._since = time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._since
+        self.seconds += time.process_time() - self._since
 
     def taken(self) -> float:
         """Seconds since the last call of this."""
@@ -38,15 +44,17 @@ class Stopwatch:
 
 
 class Clock:
-    """Stopwatches of a step's parts; what none of them sees is the training itself.
+    """Stopwatches of a step and its parts; what none of the parts sees is the training itself.
 
     Attributes:
+        processor: the whole step.
         method: the balancing method's moments, but for backward and update, inside which the training's own run.
         classifiers: the unimodal classifiers' forward, backward and update.
         measuring: the per-step series.
     """
 
     def __init__(self) -> None:
+        self.processor = Stopwatch()
         self.method, self.classifiers, self.measuring = Stopwatch(), Stopwatch(), Stopwatch()
 
 
@@ -82,7 +90,7 @@ class Costs:
         """Take in time that the method took before or after an epoch: teachers, trials, prototypes.
 
         Args:
-            seconds: of wall time, pauses and checkpoints left out.
+            seconds: by `clock_of` the device, pauses and checkpoints left out.
         """
         self._between += seconds
 

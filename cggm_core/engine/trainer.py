@@ -17,7 +17,7 @@ from cggm_core import catalog
 from cggm_core.cards import MethodCard, Value
 from cggm_core.config import RunConfig
 from cggm_core.engine.beside import Beside, Stage, Stopped
-from cggm_core.engine.costs import Costs
+from cggm_core.engine.costs import Costs, clock_of
 from cggm_core.engine.devices import Precision, choose_device
 from cggm_core.engine.evaluate import evaluate
 from cggm_core.engine.looks import Looks
@@ -190,7 +190,8 @@ class Trainer:
                     if not self._between_epochs(partial(self.method.on_epoch_start, place.epoch), between):
                         return False
                     ended = time.perf_counter()
-                step = self._one(batches[place.batch], on_step)
+                with self.parts.clock.processor:
+                    step = self._one(batches[place.batch], on_step)
                 ended = self._record(recorder, step, ended)
                 place.step, place.batch = place.step + 1, place.batch + 1
             values = self.validate()
@@ -208,7 +209,8 @@ class Trainer:
 
     def _between_epochs(self, moment: Callable[[], None], between: Callable[[Place], bool] | None) -> bool:
         """Let the method act before or after an epoch; False where it was stopped in a training beside the run."""
-        began, waited = time.perf_counter(), self.beside.waited
+        now = clock_of(self.device)
+        began, waited = now(), self.beside.waited
         if between:
             self.beside.listener = lambda stage: between(replace(self.place, beside=stage))
         try:
@@ -217,7 +219,7 @@ class Trainer:
             return False
         finally:
             self.beside.listener = None
-            self.costs.between(time.perf_counter() - began - (self.beside.waited - waited))
+            self.costs.between(now() - began - (self.beside.waited - waited))
         return True
 
     def validate(self, split: str = "val") -> dict[MetricKey, float]:

@@ -20,10 +20,11 @@ _SIZES = (
     "GPU's tensors took, or else the whole process, libraries and data included."
 )
 _TIMES = (
-    "Time is wall time, the median step of each run and the median over runs. On a machine that does other things at "
-    "the same time it is noisy, and runs of two machines do not compare: read a difference of some percent as none. "
-    "Unwatched leaves out what only looks: the recorded series, and the classifiers where the method does not need "
-    "them; on a GPU it is not known."
+    "Times are medians over steps, then over runs. Wall time tells how long one waits, and is noisy on a machine that "
+    "does other things at the same time. Work is the processor time of all threads, on a GPU wall time, with a "
+    "step's share of teachers, trials and prototypes; runs of two machines do not compare, and a difference of some "
+    "percent is none. Unwatched leaves out what only looks: the recorded series, and the classifiers where the method "
+    "does not need them; on a GPU it is not known."
 )
 _COLUMNS = {
     "added weights": st.column_config.NumberColumn("added weights", format="localized"),
@@ -31,10 +32,11 @@ _COLUMNS = {
     "of the model": st.column_config.NumberColumn("of the model", format="%.1f %%",
                                                   help="Added memory in percent of the model's own."),
     "peak MB": st.column_config.NumberColumn("peak MB", format="%.0f"),
-    "ms a step": st.column_config.NumberColumn("ms a step", format="%.2f"),
-    "× baseline": st.column_config.NumberColumn("× baseline", format="%.2f", help="Time of a step as it was run."),
+    "ms a step": st.column_config.NumberColumn("ms a step", format="%.2f", help="Wall time."),
+    "work, ms": st.column_config.NumberColumn("work, ms", format="%.2f", help="Processor time; on a GPU wall time."),
+    "× baseline": st.column_config.NumberColumn("× baseline", format="%.2f", help="Work over the baseline's."),
     "unwatched ×": st.column_config.NumberColumn("unwatched ×", format="%.2f",
-                                                 help="The same without what is only watched."),
+                                                 help="Work without what is only watched, over the baseline's."),
 }  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def cost_panel(by_name: Members, key: str = "costs") -> None:
         st.dataframe(frame, hide_index=True, key=f"{key}.table", column_config=_COLUMNS, placeholder="not recorded",
                      alt="Added weights, memory and time of a step by configuration")  # fmt: skip
         st.caption(md(_SIZES, 600))
-        st.caption(md(_TIMES, 600))
+        st.caption(md(_TIMES, 800))
         if without:
             st.caption(f"{without} runs recorded no costs and are not in the medians.")
         safe = frame.assign(configuration=[guarded(name) for name in frame["configuration"]])
@@ -70,9 +72,10 @@ def cost_frame(found: dict[str, Cost]) -> pd.DataFrame:
         {
             "configuration": plain(name, 80), "runs": cost.runs, "added weights": cost.added_parameters,
             "added MB": cost.added_bytes / _MEGA, "of the model": _percent(cost.added_bytes, cost.bytes),
-            "peak MB": cost.peak_bytes / _MEGA, "ms a step": cost.step_seconds * 1e3, "× baseline": cost.step_ratio,
+            "peak MB": cost.peak_bytes / _MEGA, "ms a step": cost.step_seconds * 1e3,
+            "work, ms": cost.work_seconds * 1e3, "× baseline": cost.work_ratio,
             "unwatched ×": cost.needed_ratio,
-            "of the step": ", ".join(f"{_PARTS[part]} {share:.0%}" for part, share in cost.shares.items()),
+            "of the work": ", ".join(f"{_PARTS[part]} {share:.0%}" for part, share in cost.shares.items()),
         }
         for name, cost in found.items()
     ]  # fmt: skip

@@ -52,7 +52,7 @@ def test_costs_of_two_methods_against_joint(root: Path) -> None:
     assert list(frame["added weights"]) == [0, 1449]
     assert frame["× baseline"][0] == frame["unwatched ×"][0] == 1
     assert (frame["ms a step"] > 0).all()
-    assert all("classifiers" in text for text in frame["of the step"])
+    assert all("classifiers" in text for text in frame["of the work"])
     assert any("1 runs recorded no costs" in caption.value for caption in at.caption)
 
 
@@ -66,4 +66,4 @@ def test_runs_without_costs_are_said_to_have_none(root: Path) -> None:
 
 def test_shares_that_are_not_known_stay_empty(root: Path) -> None:
     (cost,) = cost_table({"joint": (open_reader(root / trained(root, "joint")).info(),)}).values()
-    assert cost_frame({"gpu": replace(cost, shares={})})["of the step"][0] == ""
+    assert cost_frame({"gpu": replace(cost, shares={})})["of the work"][0] == ""
