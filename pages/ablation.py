@@ -110,7 +110,8 @@ def new_family() -> RunConfig:
     cards: dict[str, DatasetCard] = catalog.all_cards("dataset")
     wholes = {"": "None", **{name: card.title for name, card in catalog.all_cards("preset").items()}}
     with st.container(horizontal=True, vertical_alignment="top", gap="small"):
-        name = st.selectbox("Data set", list(cards), key="ablation.new.dataset", width=260,
+        name = st.selectbox("Data set", list(cards), list(cards).index(RunConfig.dataset), width=260,
+                            key="ablation.new.dataset",
                             format_func=lambda n: f"{n} · {cards[n].title}")  # fmt: skip
         whole = st.selectbox("Settings of the paper's Table 7", list(wholes), key="ablation.new.preset",
                              format_func=lambda n: wholes[n], width=220)  # fmt: skip
@@ -196,16 +197,20 @@ def results(chosen: Chosen, living: bool) -> None:
         word = ablation.known(chosen.base).family
         family = next((one for one in ablation.families(found) if one.word == word), Family(word, chosen.base, ()))
         changed_files(family)
+        above = st.container()
         components = ablation.fill(ablation.component_cells(chosen.base), family.works, chosen.seeds)
         table_6(components, family)
+        wanted = [*components]
         with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
             st.markdown("**Sweeps** (Fig. 5)")
             key = score(family.finished())
         grid = st.grid(2, min_column_width=420, gap="small")
         for knob in PAPER_VALUES:
             with grid.cell():
-                figure_5(knob, chosen, family, components[0], key)
-        table_5(chosen, family)
+                wanted += figure_5(knob, chosen, family, components[0], key)
+        wanted += table_5(chosen, family)
+        with above:
+            panel.start_missing(wanted, "ablation.all", panel.took(family), everything=True)
     if living and not any(work.standing == "open" for work in family.works):
         # The last run has ended: without this the timer would go on for ever.
         st.rerun()
@@ -231,12 +236,15 @@ def table_6(filled: Sequence[Filled], family: Family) -> None:
         st.caption(f"{panel.standing(filled)} The paper, on IEMOCAP, one number a row and no spread: accuracy 70.74 "
                    "without, 72.35 with magnitude, 72.41 with direction, 73.74 with both.")  # fmt: skip
         panel.start_missing(filled, "ablation.components", panel.took(family))
-        table = ablation_tables.component_table(filled, keys)
-        panel.table_card(table, "ablation.components", "cggm-components", "Components of CGGM against joint training")
+        if any(one.runs for one in filled):
+            table = ablation_tables.component_table(filled, keys)
+            panel.table_card(
+                table, "ablation.components", "cggm-components", "CGGM's components against joint training"
+            )
 
 
-def figure_5(knob: Knob, chosen: Chosen, family: Family, joint: Filled, key: MetricKey) -> None:
-    """One knob swept."""
+def figure_5(knob: Knob, chosen: Chosen, family: Family, joint: Filled, key: MetricKey) -> list[Filled]:
+    """One knob swept; what was asked for and how full it is."""
     symbol = SYMBOLS[knob]
     usual = ", ".join(f"{value:g}" for value in PAPER_VALUES[knob])
     text = st.text_input(
@@ -251,6 +259,8 @@ def figure_5(knob: Knob, chosen: Chosen, family: Family, joint: Filled, key: Met
         wanted = [joint, *(point for point in points if point.cell.value in asked)]
         st.caption(panel.standing(wanted))
         panel.start_missing(wanted, f"ablation.{knob}", panel.took(family))
+        if not any(one.runs for one in (joint, *points)):
+            return wanted
         sweep = ablation_tables.swept(knob, joint, points, key)
         figure_card(swept(sweep), key=f"ablation.figure.{knob}", height=HEIGHT)
         words = ablation_tables.conclusion(sweep.table)
@@ -259,17 +269,19 @@ def figure_5(knob: Knob, chosen: Chosen, family: Family, joint: Filled, key: Met
             label = names.metric(key.metric).label
             panel.table_card(sweep.table, f"ablation.{knob}", f"cggm-sweep-{knob}",
                              f"{label} over {symbol} (Fig. 5)", concluded=False)  # fmt: skip
+        return wanted
+    return []
 
 
-def table_5(chosen: Chosen, family: Family) -> None:
-    """Each modality alone, and its classifier in joint training and in CGGM."""
+def table_5(chosen: Chosen, family: Family) -> list[Filled]:
+    """Each modality alone, and its classifier in joint training and in CGGM; how full its places are."""
     card: DatasetCard | None = catalog.all_cards("dataset").get(chosen.base.dataset)
     modalities = family.modalities() or (card.modalities if card else ())
     with st.container(border=True):
         st.markdown("**Classifiers of the modalities** (Table 5)")
         if not modalities:
             st.caption("The names of this data's modalities are known once its first run has finished.")
-            return
+            return []
         filled = ablation.fill(ablation.classifier_cells(chosen.base, modalities), family.works, chosen.seeds)
         st.caption(
             f"{panel.standing(filled)} Trained alone is the same network with the other features at zero (method "
@@ -277,9 +289,12 @@ def table_5(chosen: Chosen, family: Family) -> None:
             "three classifiers of CGGM do better than those of joint training."
         )
         panel.start_missing(filled, "ablation.classifiers", panel.took(family))
+        if not any(one.runs for one in filled):
+            return filled
         table = ablation_tables.classifier_table(filled, modalities)
         panel.table_card(table, "ablation.classifiers", "cggm-classifiers",
                          "Each modality alone and its classifier in joint training and in CGGM")  # fmt: skip
+        return filled
 
 
 def changed_files(family: Family) -> None:

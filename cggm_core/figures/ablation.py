@@ -58,18 +58,19 @@ def _joint(sweep: Sweep, x: FloatArray) -> list[Line]:
 
 
 def _points(sweep: Sweep, x: FloatArray, found: list[Sample]) -> list[Line]:
-    if not any(one.n for one in found):
-        return []
     mean, std = np.array([one.mean for one in found]), np.array([one.std for one in found])
+    made = _barred(x, mean, mean - std, mean + std, "standard deviation")
     single = [(value, seed, score) for value, scores in zip(sweep.values, sweep.scores, strict=True)
               for seed, score in scores.items()]  # fmt: skip
+    if not single:
+        return made
     symbol = SYMBOLS[sweep.knob]
     crosses = Line(
         "single runs", np.array([value for value, _, _ in single]), np.array([score for _, _, score in single]),
         "points", theme.NEUTRAL, group="single runs", symbol="cross",
         told=tuple(f"{symbol} = {value:g}, seed {seed}: {score:.4g}" for value, seed, score in single),
     )  # fmt: skip
-    return [crosses, *_barred(x, mean, mean - std, mean + std, "standard deviation")]
+    return [crosses, *made]
 
 
 def _difference(sweep: Sweep, x: FloatArray) -> tuple[Line, ...]:

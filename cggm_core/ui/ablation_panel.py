@@ -80,15 +80,25 @@ def expected(runs: int, seconds: Sequence[float]) -> str:
     return f"about {left}, at the {launch.duration(each)} that finished runs of these settings took (median)"
 
 
-def start_missing(filled: Sequence[Filled], key: str, seconds: Sequence[float]) -> None:
-    """The button that starts whatever is missing, and how long that would take."""
+def start_missing(
+    filled: Sequence[Filled], key: str, seconds: Sequence[float], *, everything: bool = False
+) -> None:  # fmt: skip
+    """The button that starts whatever is missing, and how long that would take.
+
+    Args:
+        filled: places, some perhaps twice.
+        key: of the button.
+        seconds: that finished runs took.
+        everything: whether these are all places of the page.
+    """
     configs = to_start(filled)
     if not configs:
         return
-    several = f"the {len(configs)} missing runs" if len(configs) > 1 else "the missing run"
+    several = f"{'all' if everything else 'the'} {len(configs)} missing runs" if len(configs) > 1 else "the missing run"
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(f"Start {several}", key=f"{key}.start", icon=":material/play_arrow:",
-                            type="secondary", disabled=len(configs) > MOST_RUNS)  # fmt: skip
+                            type="primary" if everything else "secondary",
+                            disabled=len(configs) > MOST_RUNS)  # fmt: skip
         about = expected(len(configs), seconds)
         too_many = f"{len(configs)} runs at once are too many; at most {MOST_RUNS}."
         st.caption(too_many if len(configs) > MOST_RUNS else f"{about[:1].upper()}{about[1:]}." if about else

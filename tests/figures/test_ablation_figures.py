@@ -65,3 +65,5 @@ def test_nothing_finished_is_said_in_the_figure() -> None:
     drawn = spec()
     assert "No finished run at any of these values of ρ." in drawn.panels[0].message()
     assert drawn.notes() == ()
+    # A panel without any line is not drawn by the screen, and its words would stand in another one.
+    assert all(panel.lines for panel in drawn.panels)
