@@ -94,31 +94,34 @@ def group_of(info: RunInfo) -> str:
     A watched loop is known by what it told (settings, data, method) and only where it told its seed. A run whose
     configuration cannot be read is a group of its own.
     """
+    told = _without_seed(info)
+    if known := _group_of_text(told) if told else "":
+        return known
+    return f"watched {told}" if told and isinstance(info.config.get("watch"), Mapping) else f"run {info.id}"
+
+
+@lru_cache(maxsize=4096)
+def _group_of_text(told: str) -> str:
+    """The group of a configuration as text; "" where it cannot be read. Checking one takes a millisecond."""
     try:
-        return RunConfig.from_dict(info.config).group()
+        return RunConfig.from_dict(json.loads(told)).group()
     except (CggmError, TypeError, ValueError):
-        return _group_of_watched(info) or f"run {info.id}"
-
-
-def _group_of_watched(info: RunInfo) -> str:
-    told = _without_seed(info) if isinstance(info.config.get("watch"), Mapping) else ""
-    return f"watched {told}" if told else ""
+        return ""
 
 
 def grouped(infos: Sequence[RunInfo]) -> dict[str, tuple[RunInfo, ...]]:
     """Runs by group, groups in the order in which they first occur, runs by seed."""
     found: dict[str, list[RunInfo]] = {}
-    known: dict[str, str] = {}  # reading a configuration costs a millisecond, and those of a group say the same
     for info in infos:
-        told = _without_seed(info)
-        if not told or told not in known:
-            known[told] = group_of(info)
-        found.setdefault(known[told], []).append(info)
+        found.setdefault(group_of(info), []).append(info)
     return {name: tuple(sorted(runs, key=lambda r: (seed_of(r), r.id))) for name, runs in found.items()}
 
 
 def _without_seed(info: RunInfo) -> str:
-    """The configuration without seed, name, tags and notes as text; "" where it names no seed."""
+    """The configuration without seed, name, tags and notes as text; "" where it names no seed.
+
+    Runs of a group say the same, so what is known of one is known of all.
+    """
     if seed_of(info) < 0:
         return ""
     told = {key: value for key, value in info.config.items() if key not in ("name", "tags", "notes")}
@@ -303,6 +306,15 @@ def differences(configs: Mapping[str, Mapping[str, Any]], ignore: Sequence[str] 
         key: {name: one[key] for name, one in flat.items() if key in one}
         for key in keys
         if any(one.get(key, missing) != next(iter(flat.values())).get(key, missing) for one in flat.values())
+    }
+
+
+def telling(apart: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Differences without knobs that follow from the method: those that every configuration that has them has alike."""
+    return {
+        key: dict(one)
+        for key, one in apart.items()
+        if not key.startswith("method.") or any(value != next(iter(one.values())) for value in one.values())
     }
 
 

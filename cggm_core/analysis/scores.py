@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -21,8 +23,8 @@ def configurations(infos: Sequence[RunInfo], baseline: str = "") -> dict[str, tu
 
     Args:
         infos: runs; those that differ in the seed alone are one configuration.
-        baseline: name of the configuration to pin; "" takes the one that balances nothing (method `joint`), else the
-            first.
+        baseline: name of the configuration to pin; "" takes the one that balances nothing (method `joint`; of
+            several the one with most finished runs), else the first.
 
     Raises:
         ConfigError: if no configuration has that name; the message lists those there are.
@@ -34,9 +36,42 @@ def configurations(infos: Sequence[RunInfo], baseline: str = "") -> dict[str, tu
         return {}
     if baseline and baseline not in by_name:
         raise ConfigError(f"no configuration is called {baseline!r:.80}; there are: {', '.join(by_name)}")
-    first = baseline or next((name for name, runs in by_name.items() if runs[0].config.get("method") == "joint"), "")
-    first = first or next(iter(by_name))
+    plain = [name for name, runs in by_name.items() if runs[0].config.get("method") == "joint"]
+    done = {name: sum(run.state == "finished" for run in by_name[name]) for name in plain}
+    first = baseline or max(plain, key=lambda name: done[name], default="") or next(iter(by_name))
     return {first: by_name[first], **by_name}
+
+
+def data_sets(infos: Sequence[RunInfo], *, samples_apart: bool = False) -> dict[str, tuple[str, list[RunInfo]]]:
+    """Runs by what they were trained on: a lasting word, a label, and the runs in their order.
+
+    Two settings of one data set are two data sets here: scores on them do not compare.
+
+    Args:
+        infos: the runs.
+        samples_apart: whether runs that came with the software stand apart from one's own, which were seldom trained
+            as long.
+    """
+    found: dict[str, list[RunInfo]] = {}
+    for info in infos:
+        own: dict[str, object] = {key: info.config.get(key) for key in ("dataset", "dataset_params")}
+        own["sample"] = samples_apart and info.sample
+        text = json.dumps(own, sort_keys=True, default=str)
+        found.setdefault(hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8], []).append(info)
+    labels = {word: _data_name(runs[0], samples_apart) for word, runs in found.items()}
+    for shared in {label for label in labels.values() if list(labels.values()).count(label) > 1}:
+        alike = {word: {"dataset_params": runs[0].config.get("dataset_params")}
+                 for word, runs in found.items() if labels[word] == shared}  # fmt: skip
+        apart = comparison.differences(alike)
+        for word in alike:
+            told = [f"{key.partition('.')[2]} {one[word]}"[:60] for key, one in apart.items() if word in one]
+            labels[word] = f"{shared}, {', '.join(told[:3])}" if told else f"{shared} ({word})"
+    return {word: (labels[word], runs) for word, runs in found.items()}
+
+
+def _data_name(info: RunInfo, samples_apart: bool) -> str:
+    name = str(info.config.get("dataset", "")).replace("\\", "/").rpartition("/")[2] or "unknown data"
+    return f"{name}, samples" if samples_apart and info.sample else name
 
 
 def finished(by_name: Members) -> dict[str, tuple[RunInfo, ...]]:

@@ -27,6 +27,7 @@ Format = Literal["pdf", "svg", "png"]
 WIDTHS = {"column": 3.4, "page": 7.0}
 DPI = 300
 _LETTERS_PER_INCH = 19
+_ROW = 0.17  # inches a named row
 _DASHES: dict[str, Any] = {
     "solid": "solid", "dash": (0, (5, 2)), "dot": (0, (1.2, 1.6)), "dashdot": (0, (6, 2, 1.2, 2)),
     "longdash": (0, (9, 2.5)), "longdashdot": (0, (9, 2.5, 1.2, 2.5)),
@@ -94,6 +95,7 @@ def _shapes() -> frozenset[int]:
 def _drawn(spec: FigureSpec, width: float) -> Figure:
     count = len(spec.panels)
     height = width * (0.7 if count == 1 else 0.5 * count) if width < 5 else (2.4 if count == 1 else 1.9 * count)
+    height = max(height, 1.2 + _ROW * max((len(panel.rows) for panel in spec.panels), default=0))
     page = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(page)
     all_axes = page.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
@@ -132,6 +134,9 @@ def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
             axes.yaxis.set_minor_formatter(NullFormatter())
         for line in panel.lines:
             _line(axes, line)
+        if panel.rows:
+            axes.set_yticks(range(len(panel.rows)), [printable(name, 44) for name in panel.rows])
+            axes.set_ylim(len(panel.rows) - 0.4, -0.6)
         if panel.y_range is not None:
             axes.set_ylim(*panel.y_range)
         if panel.neutral is not None:
@@ -163,6 +168,9 @@ def _line(axes: Axes, line: Line) -> None:
     y = np.where(np.isfinite(line.y), line.y, np.nan)
     if line.low is not None and line.high is not None:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=theme.BAND_OPACITY, linewidth=0)
+        return
+    if line.role == "context":
+        axes.plot(line.x, y, color=theme.TONES["light"][theme.NEUTRAL], alpha=0.35, linewidth=0.4, zorder=1)
         return
     if line.role == "points":
         axes.plot(

@@ -23,6 +23,8 @@ from cggm_core.store.downsample import kept_indices
 MAX_POINTS = 2000
 _LARGEST = float(np.finfo(np.float32).max)
 _MARK_TEXT = 300
+_CONTEXT = 0.35
+_ROW_LETTERS = 44
 
 
 def figure(spec: FigureSpec, *, max_points: int = MAX_POINTS) -> dict[str, Any]:
@@ -102,6 +104,10 @@ def _traces(
         return _band(line, common, kept)
     if line.role == "points":
         return [_cloud(line, common, first)]
+    if line.role == "context":
+        return [{**common, "y": compact(line.y[kept]), "mode": "lines", "opacity": _CONTEXT, "showlegend": False,
+                 "line": {"color": theme.NEUTRAL, "width": 1.0},
+                 "hovertemplate": f"{safe_text(line.name)}: %{{y:.4g}}<extra></extra>"}]  # fmt: skip
     raw = line.role == "raw"
     shown = f"%{{y:.4g}}{' raw' if raw else ' smoothed' if line.role == 'smooth' else ''}"
     made = {
@@ -155,7 +161,7 @@ def _layout(spec: FigureSpec) -> dict[str, Any]:
     layout: dict[str, Any] = {
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": theme.TEXT, "size": 12}, "margin": {"l": 54, "r": 10, "t": 30, "b": 42},
-        "hovermode": "closest" if spec.x_axis == "map" else "x unified",
+        "hovermode": "closest" if _pointed(spec) else "x unified",
         "hoverlabel": {"font": {"size": 11}}, "uirevision": "keep",
         "legend": {
             "orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom",
@@ -174,6 +180,13 @@ def _layout(spec: FigureSpec) -> dict[str, Any]:
         layout["shapes"] += _shapes(spec.marks, panel, number)
         layout["annotations"] += _annotations(spec.marks, panel, number, domain)
     return layout
+
+
+def _pointed(spec: FigureSpec) -> bool:
+    """Whether one thing is told at a time: at most of these places stands one thing, or far too many."""
+    return spec.x_axis == "map" or any(
+        panel.rows or any(line.role == "context" for line in panel.lines) for panel in spec.panels
+    )
 
 
 def _axis(kind: str, number: int) -> str:
@@ -211,9 +224,17 @@ def _y_axis(panel: Panel, domain: list[float]) -> dict[str, Any]:
             low, high = np.log10(low), np.log10(high)
             made["dtick"] = max(1, round((high - low) / 5))
         made |= {"range": [round(float(low), 6), round(float(high), 6)], "autorange": False}
+    if panel.rows:
+        made |= {"automargin": True, "tickmode": "array", "tickvals": list(range(len(panel.rows))), "tickformat": "",
+                 "ticktext": [safe_text(_short(name)) for name in panel.rows], "autorange": False,
+                 "range": [len(panel.rows) - 0.4, -0.6]}  # fmt: skip
     if not panel.points():
         made |= {"showticklabels": False, "range": [0, 1], "autorange": False, "type": "linear"}
     return made
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _ROW_LETTERS else f"{name[: _ROW_LETTERS - 1].rstrip()}…"
 
 
 def _shapes(marks: Sequence[Mark], panel: Panel, number: int) -> list[dict[str, Any]]:

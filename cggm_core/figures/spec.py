@@ -14,7 +14,7 @@ import pandas as pd
 from cggm_core.analysis.series import FloatArray
 from cggm_core.figures import theme
 
-Role = Literal["raw", "smooth", "line", "band", "points"]
+Role = Literal["raw", "smooth", "line", "band", "points", "context"]
 Scale = Literal["linear", "log"]
 NOTHING: FloatArray = np.empty(0)
 
@@ -26,7 +26,8 @@ class Line:
     Attributes:
         name: in the legend.
         x, y: shape [points]; NaN breaks the line. For a band, y is its middle.
-        role: raw (faint), smooth or line (strong), band (a filled area from `low` to `high`), points (a cloud).
+        role: raw (faint), smooth or line (strong), band (a filled area from `low` to `high`), points (a cloud), context
+            (thin and grey, named when pointed at: what the others stand out from).
         colour: a hexadecimal colour or a token of `theme`.
         dash: one of `theme.DASHES`.
         width: in points.
@@ -88,6 +89,7 @@ class Panel:
         neutral_label: what that line means.
         note: what the reader must know of this panel, such as points outside the view.
         empty: what to say where there is nothing to draw.
+        rows: names in place of a scale: y counts them from 0 at the top.
     """
 
     key: str
@@ -100,6 +102,7 @@ class Panel:
     neutral_label: str = ""
     note: str = ""
     empty: str = "Nothing recorded yet."
+    rows: tuple[str, ...] = ()
 
     def points(self) -> int:
         """Finite points there are to draw."""
