@@ -26,6 +26,7 @@ from cggm_core._commands import (
     diagnose,
     export,
     import_,
+    matrix,
     queue,
     runs,
     show,
@@ -34,7 +35,7 @@ from cggm_core._commands import (
 from cggm_core.errors import CggmError
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
-COMMANDS = (train, runs, show, diagnose, compare, ablation, export, import_, cards, check, control, app, queue)
+COMMANDS = (train, matrix, runs, show, diagnose, compare, ablation, export, import_, cards, check, control, app, queue)
 DEFAULT_RUNS = "runs"
 
 
