@@ -13,7 +13,7 @@ from cggm_core.store import ENDED, RunInfo
 from cggm_core.ui import moving, runs_actions, runs_table, runs_trash, session, welcome
 from cggm_core.ui.pickers import run_label
 from cggm_core.ui.runs_actions import CHOSEN
-from cggm_core.ui.runs_controls import View, columns, controls, first_page
+from cggm_core.ui.runs_controls import View, columns, controls, first_page, no_filters
 from cggm_core.ui.runs_facts import Facts
 from cggm_core.ui.runs_view import CONFIGURATION, LIKE, METHOD, TAG, kept_order, ordered
 from cggm_core.ui.safe import md, sentences
@@ -94,7 +94,10 @@ def table(view: View, named: Sequence[str]) -> None:
         listed, later = in_order(view, facts)
         reading(catalogue.unread, len(facts))
         if not listed:
-            st.info("No run fits these filters. Clear one to see more.", icon=":material/filter_alt_off:")
+            st.info("No run fits these filters.", icon=":material/filter_alt_off:")
+            # Drawn in the fragment, so the page must follow: the filters stand outside it.
+            if st.button("Clear all filters", on_click=no_filters):
+                st.rerun()
         elif view.group:
             groups_of(view, listed)
         else:
@@ -215,7 +218,8 @@ def below(view: View, listed: Sequence[Facts], later: int) -> None:
     shown = {f.id for f in listed}
     aside = sum(run_id not in shown for run_id in chosen)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(counted(len(listed), len(chosen), aside, view), width="content")
+        if listed or chosen:
+            st.caption(counted(len(listed), len(chosen), aside, view), width="content")
         if later:
             st.button(f"Show {later:,} more that came since", type="tertiary", icon=":material/refresh:",
                       on_click=drop_order)  # fmt: skip

@@ -59,6 +59,15 @@ def controls(facts: Sequence[Facts]) -> View:
     return View(wanted, sort or NEWEST, group or "")
 
 
+def no_filters() -> None:
+    """Let every run through that is not archived."""
+    state = st.session_state
+    state["q"], state["low"], state["high"] = "", None, None
+    for name in ("state", "dataset", "method", "preset", "tag"):
+        state[name] = []
+    first_page()
+
+
 def columns() -> tuple[str, ...]:
     """The columns to show; the choice stands in the address."""
     names = {label: name for name, label in runs_table.COLUMNS.items()}

@@ -121,8 +121,9 @@ def progress_of(info: RunInfo) -> float | None:
 
 
 def remark_of(info: RunInfo) -> str:
-    """Why a run ended or cannot be read; "" where there is nothing to say."""
-    return plain(info.damaged or info.reason, 300)
+    """Why a run ended or cannot be read; "" where there is nothing to say. Which run it is is told beside it."""
+    said = plain(info.damaged or info.reason, 300)
+    return said.removeprefix(f"run {info.id}").removeprefix(":").strip()
 
 
 def score(info: RunInfo, metric: str, modality: str = "", *, best: bool = False) -> float | None:

@@ -71,7 +71,7 @@ def column_config(facts: Sequence[Facts], columns: Sequence[str] = FIRST) -> dic
     shown: dict[str, Any] = {
         "state": config.MultiselectColumn(
             "State", options=[text for text, _ in STATES.values()], color=[c for _, c in STATES.values()], width=100),
-        "name": config.TextColumn("Name", width=168, help=f"{PIN}: pinned above the others"),
+        "name": config.TextColumn("Name", width=166, help=f"{PIN}: pinned above the others"),
         "dataset": config.TextColumn("Data set", width=94),
         "way": config.TextColumn("Method · preset", width=120),
         "seed": config.NumberColumn("Seed", format="%d", width=48),
@@ -80,10 +80,10 @@ def column_config(facts: Sequence[Facts], columns: Sequence[str] = FIRST) -> dic
             help="Share of the planned steps that are done"),
         "score": _score("Score", "Fused score on the validation split, newest epoch"),
         "unimodal": config.TextColumn(
-            "Unimodal scores", width=176,
+            "Unimodal scores", width=168,
             help="Newest validation score of each modality's classifier, the highest first; of a run that ended "
                  "badly the reason"),
-        "age": config.DatetimeColumn("Age", format="distance", width=110, help="Since it was started"),
+        "age": config.DatetimeColumn("Age", format="distance", width=120, help="Since it was started"),
         "tags": config.ListColumn("Tags", width=88, help="Yours; and whether a run came with the lab or is archived"),
         "best": _score("Best", "Highest fused validation score of any epoch"),
         "test": _score("Test", "Fused score on the test split"),

@@ -66,8 +66,10 @@ def test_filters_stand_in_the_address(root: Path, open_page: Open) -> None:
     assert names(open_page(method="joint")) == ["beta"]
     assert names(open_page(state="damaged")) == ["damaged"]
     assert "No run fits" in open_page(low="2.0").info[0].value
-    at = open_page(q="nothing like it")
+    at = open_page(q="nothing like it", state="damaged")
     assert "No run fits" in at.info[0].value
+    button(at, "Clear all filters").click().run()
+    assert len(names(at)) == 3
 
 
 def test_a_damaged_run_says_why_and_hurts_no_other(root: Path, open_page: Open) -> None:
