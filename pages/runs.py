@@ -10,7 +10,7 @@ import streamlit as st
 
 from cggm_core.cards import PageCard
 from cggm_core.store import ENDED, RunInfo
-from cggm_core.ui import moving, runs_actions, runs_table, runs_trash, session, welcome
+from cggm_core.ui import moving, runs_actions, runs_saved, runs_table, runs_trash, session, welcome
 from cggm_core.ui.pickers import run_label
 from cggm_core.ui.runs_actions import CHOSEN
 from cggm_core.ui.runs_controls import View, columns, controls, first_page, no_filters
@@ -267,7 +267,8 @@ def page() -> None:
     """Head, filters, actions, table, trash."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title("Runs", anchor=False, width="content")
-        with st.container(horizontal=True, width="content", gap="small"):
+        head = st.container(horizontal=True, width="content", gap="small")
+        with head:
             moving.import_menu()
             if st.button("New run", icon=":material/add:"):
                 session.go("new_run")
@@ -285,6 +286,8 @@ def page() -> None:
     with bar:
         acting = st.container()
         named = columns()
+    with head:
+        runs_saved.menu(view, named)
     st.session_state[DRAWN] = (st.session_state.get(CHOSEN, []), catalogue.unread)
     st.fragment(table, run_every=pace(infos, catalogue.unread))(view, named)
     by_id = {f.id: f for f in facts}

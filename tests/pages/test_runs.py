@@ -191,6 +191,22 @@ def test_ticks_outlive_filters_order_and_pages(root: Path) -> None:
     assert at.session_state["runs.chosen"] == []
 
 
+def test_a_view_is_kept_under_a_name_and_brought_back(root: Path, open_page: Open) -> None:
+    for name in ("<b>x</b>", "beta"):
+        making.finished(root, making.config(name=name))
+    at = open_page(q="beta", sort="Name", columns="Name", low="0.5")
+    at.text_input(key="runs.view.name").set_value("just *beta*").run()
+    button(at, "Keep").click().run()
+    at = open_page()
+    assert len(names(at)) == 2
+    at.selectbox(key="runs.view.open").set_value("just *beta*").run()
+    assert not at.exception
+    assert (names(at), list(at.dataframe[0].value.columns)) == (["beta"], ["name"])
+    assert (at.text_input(key="q").value, at.number_input(key="low").value) == ("beta", 0.5)
+    button(at, "Forget").click().run()
+    assert at.selectbox(key="runs.view.open").options == []
+
+
 def test_rows_are_ticked_by_name_where_there_is_no_pointer(root: Path, open_page: Open) -> None:
     a, b = (making.finished(root, making.config(name=name)) for name in ("alpha", "beta"))
     at = open_page()
