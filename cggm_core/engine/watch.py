@@ -22,7 +22,7 @@ from cggm_core.engine.watch_bridges import Bridge
 from cggm_core.engine.watch_gear import Plan
 from cggm_core.engine.watch_hooks import Accessor, Ears
 from cggm_core.engine.watch_model import Fusion, WatchedModel
-from cggm_core.engine.watch_run import balancing, make_run, opened
+from cggm_core.engine.watch_run import balancing, make_run, opened, place_among_processes
 from cggm_core.engine.watcher import Watch
 from cggm_core.errors import CapabilityError, ConfigError
 from cggm_core.protocols.data import TaskSpec
@@ -117,7 +117,7 @@ def watch(
             )
     if unknown := sorted(set(features or {}) - set(model.modalities)):
         raise ConfigError(f"features= names {unknown[0]!r}, which is no encoder; there are: {', '.join(encoders)}")
-    rank, world = _place_among_processes()
+    rank, world = place_among_processes()
     if world > 1 and balancer is not None:
         raise CapabilityError(
             f"{world} processes train this model together; balancing needs one coefficient for all of them, which a "
@@ -182,11 +182,6 @@ def _task(task: str | Task | None, head: nn.Linear | nn.Conv2d | None, outputs: 
 def _described_model(model: WatchedModel) -> str:
     kinds = [type(modules[-1]).__name__ for modules in model.encoders.values()]
     return " + ".join(dict.fromkeys(kinds))[:200]
-
-
-def _place_among_processes() -> tuple[int, int]:
-    there = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if there else (0, 1)
 
 
 __all__ = ["Watch", "watch"]

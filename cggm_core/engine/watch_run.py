@@ -43,6 +43,8 @@ class Open(Protocol):
 class Requests:
     """What the app asks of a loop that is not ours: pause, go on, change a knob; a stop is passed on.
 
+    Of several processes that train together only the one that records hears it; there a stop is refused.
+
     Args:
         folder: of the run.
         writer: of the run.
@@ -78,11 +80,16 @@ class Requests:
         match kind:
             case "pause":
                 self._paused = True
-                return "paused", {}
+                alone = place_among_processes()[1] == 1
+                return "paused" if alone else "paused; the other processes wait for this one until they time out", {}
             case "resume":
                 self._paused = False
                 return "resumed", {}
             case "stop":
+                if (world := place_among_processes()[1]) > 1:
+                    # One of several that leaves the loop lets the others wait for it for good.
+                    why_not = f"{world} processes train together and only this one hears the app"
+                    return f"refused: {why_not}; stop them where they were started", {}
                 self.stop = True
                 return "stop requested; the loop ends where it looks at watch.stop_requested", {}
             case "snapshot":
@@ -109,6 +116,12 @@ class Requests:
         checked = param.check(value)
         self._method.set_knob(name, checked)
         return checked
+
+
+def place_among_processes() -> tuple[int, int]:
+    """Rank of this process and how many train together."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if there else (0, 1)
 
 
 def make_run(runs: str | os.PathLike[str] | None, config: Mapping[str, Any]) -> tuple[Path, RunWriter]:

@@ -53,7 +53,10 @@ class Watch:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether the app asked for a stop; the loop ends itself, `if watch.stop_requested: break`."""
+        """Whether the app asked for a stop; the loop ends itself, `if watch.stop_requested: break`.
+
+        Where several processes train together a stop is refused in the run's events, and this stays False.
+        """
         return self._open and self._requests.stop
 
     @property
