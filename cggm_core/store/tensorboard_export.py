@@ -1,7 +1,8 @@
 """A run as an event file of TensorBoard: scalars with every bit, events as text, settings as hyperparameters.
 
-Scalars are tensors of one float64, as TensorBoard 2 has them; the older form keeps a float32. Values recorded together
-(same step, epoch and time) are one event, and with them goes their epoch, which TensorBoard itself has no word for.
+TensorBoard's server shows scalars of 32 bits only. So values recorded together (same step, epoch and time) are one
+event: each as such a scalar, their epoch as one more, and all of them once again as a tensor of float64, which it
+leaves alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cggm_core.store.export import origin, storable
 from cggm_core.store.protocols import RunReader, Series
 from cggm_core.store.tensorboard_messages import DT_DOUBLE, DT_STRING, SCALAR, TEXT, Event, Hyperparameters
 from cggm_core.store.tensorboard_records import framed
-from cggm_core.store.tensorboard_tags import EPOCH, EVENTS, RUN, tags
+from cggm_core.store.tensorboard_tags import EPOCH, EVENTS, EXACT, RUN, tags
 
 FORMAT, FORMAT_VERSION = "cggm-lab run", 1
 _VALUES = 1 << 18  # in memory at a time, of series recorded together
@@ -139,29 +140,29 @@ def _scalars(
 ) -> Iterator[bytes]:
     """One event a row of the group, its values in the group's order and then the epoch."""
     event = Event()
-    held = []
     for tag, metric in [*((named[key], key.metric) for key in group), (EPOCH, "")]:
         value = event.summary.value.add(tag=tag.encode())
         value.metadata.plugin.name, value.metadata.data_class = b"scalars", SCALAR
         value.metadata.description = METRICS[metric].description.encode() if metric in METRICS else b""
-        value.tensor.dtype = DT_DOUBLE
-        value.tensor.shape.SetInParent()
-        value.tensor.double_val.append(0.0)
-        held.append(value.tensor.double_val)
+    shown = list(event.summary.value)
+    exact = event.summary.value.add(tag=EXACT.encode())
+    exact.metadata.plugin.name, exact.metadata.data_class = b"cggm-lab", TEXT
+    exact.tensor.dtype = DT_DOUBLE
+    exact.tensor.shape.dim.add(size=len(shown))
     first = True
     for part in _parts(reader, group):
         head = part[group[0]]
-        rows = zip(*(part[key].value.tolist() for key in group), strict=True)
-        axes = zip(head.step.tolist(), head.epoch.tolist(), (head.seconds + began).tolist(), strict=True)
-        for (step, epoch, wall), values in zip(axes, rows, strict=True):
-            event.step, event.wall_time = step, wall
-            for place, number in zip(held, (*values, epoch), strict=True):
-                place[0] = number
+        rows = np.column_stack([*(part[key].value for key in group), head.epoch]).astype("<f8")
+        axes = zip(head.step.tolist(), (head.seconds + began).tolist(), rows.tolist(), strict=True)
+        for number, (step, wall, values) in enumerate(axes):
+            event.step, event.wall_time, exact.tensor.content = step, wall, rows[number].tobytes()
+            for place, value in zip(shown, values, strict=True):
+                place.simple_value = value
             yield event.SerializeToString()
             if first:  # TensorBoard remembers what the first event of a tag says about it
                 first = False
-                for value in event.summary.value:
-                    value.ClearField("metadata")
+                for one in event.summary.value:
+                    one.ClearField("metadata")
 
 
 def _parts(reader: RunReader, group: Sequence[MetricKey]) -> Iterator[Mapping[MetricKey, Series]]:

@@ -19,7 +19,7 @@ from cggm_core.store.buffer import Said
 from cggm_core.store.tables import Stream
 from cggm_core.store.tensorboard_export import FORMAT, FORMAT_VERSION
 from cggm_core.store.tensorboard_messages import DT_STRING, PACKED, Event
-from cggm_core.store.tensorboard_tags import EPOCH, EVENTS, RUN, Names
+from cggm_core.store.tensorboard_tags import EPOCH, EVENTS, EXACT, RUN, Names
 
 MOST_TAGS, TAG_BYTES, ALL_TAG_BYTES = 10_000, 16_384, 16_000_000
 MOST_COLUMNS = 50_000  # over all sets of tags recorded together
@@ -82,6 +82,7 @@ def take(found: Found, data: bytes | None) -> None:
     if len(event.summary.value) > MOST_TAGS:
         raise StoreError(f"holds {len(event.summary.value)} values, at most {MOST_TAGS} are read at once")
     scalars: dict[str, float] = {}
+    exact: bytes | None = None
     for value in event.summary.value:
         raw = value.tag
         tag = found.text[raw] if raw in found.text else _tag(found, raw)
@@ -90,12 +91,16 @@ def take(found: Found, data: bytes | None) -> None:
         number = _scalar(value, found.scalar.get(raw, False))
         if number is not None:
             scalars[tag] = number
+        elif tag == EXACT and found.said:
+            exact = value.tensor.content
         elif tag == RUN and not found.said and not found.values:
             _listen(found, _text(value))
         elif tag.startswith(EVENTS) and found.said:
             _happened(found, tag.removeprefix(EVENTS), _text(value), step, wall)
         else:
             found.left_out += not tag.startswith("_hparams_/")
+    if exact is not None:
+        scalars = _exact(scalars, exact)
     epoch = _epoch(scalars.pop(EPOCH)) if found.said and EPOCH in scalars else 0
     if scalars:
         if step < 0:
@@ -129,6 +134,22 @@ def _scalar(value: Any, of_scalars: bool) -> float | None:
         return float(struct.unpack(packed, content)[0]) if len(content) == struct.calcsize(packed) else None
     held = getattr(tensor, field)
     return float(held[0]) if len(held) == 1 else None
+
+
+def _exact(shown: dict[str, float], content: bytes) -> dict[str, float]:
+    """The scalars of an event of ours with all their bits, which must be what TensorBoard shows."""
+    if len(content) == 8 * len(shown):
+        numbers = struct.unpack(f"<{len(shown)}d", content)
+        if all(map(_agree, shown.values(), numbers)):
+            return dict(zip(shown, numbers, strict=True))
+    raise StoreError(f"has scalars and values under {EXACT} that are not the same")
+
+
+def _agree(shown: float, exact: float) -> bool:
+    """Whether the one is the other in 32 bits, or nearly."""
+    if exact != exact or abs(exact) > 3.4e38:
+        return shown != shown if exact != exact else abs(shown) > 3.3e38 and (shown > 0) == (exact > 0)
+    return abs(shown - exact) <= 1e-6 * abs(exact) + 1e-44
 
 
 def _text(value: Any) -> str:

@@ -8,8 +8,8 @@ from cggm_core.config import clean_text
 from cggm_core.names import METRICS, PAIR_SEPARATOR, MetricKey
 from cggm_core.store.export import storable
 
-# Written by us beside the series: what made the run, the epoch of the values beside it, and what happened.
-RUN, EPOCH, EVENTS = "cggm-lab/run", "cggm-lab/epoch", "events/"
+# Written by us beside the series: what made the run; the epoch and all bits of the values beside it; what happened.
+RUN, EPOCH, EXACT, EVENTS = "cggm-lab/run", "cggm-lab/epoch", "cggm-lab/exact", "events/"
 BRIDGE = "cggm/"  # what the bridge of `cggm_core.integrations` puts before its tags
 LENGTH = 120
 _LONG = 300
@@ -17,7 +17,7 @@ _LONG = 300
 
 def tags(keys: Sequence[MetricKey]) -> dict[MetricKey, str]:
     """A tag for each series, all different; which is whose stands in the file as well."""
-    taken = {RUN: 1, EPOCH: 1}
+    taken = {RUN: 1, EPOCH: 1, EXACT: 1}
     return {key: _free("/".join(filter(None, map(storable, key)))[:_LONG] or "unnamed", taken) for key in keys}
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import signal
+import socket
 import struct
+import subprocess
+import sys
+import time
+import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +33,7 @@ from cggm_core.store import (
 )
 from cggm_core.store.export import folder_name
 from cggm_core.store.tensorboard_export import file_name, write_events
-from cggm_core.store.tensorboard_tags import EPOCH, RUN, Names, key_of, tags
+from cggm_core.store.tensorboard_tags import EPOCH, EXACT, RUN, Names, key_of, tags
 
 LOSS, SCORE, PAIR = MetricKey("loss"), MetricKey("unimodal_score", "audio"), MetricKey("pair_cosine", "audio|text")
 STRANGE = (math.nan, math.inf, -math.inf, -0.0, 5e-324, 1e308, 0.1, 2.0**53 + 2)
@@ -99,6 +108,40 @@ def test_a_run_comes_back_with_every_bit(tmp_path: Path, end: str) -> None:
     assert len(told) == 4
 
 
+def test_tensorboard_s_own_server_shows_the_scalars_texts_and_settings(tmp_path: Path) -> None:
+    """Its data server is a program of its own, and takes less than the reader beside it does."""
+    pytest.importorskip("tensorboard")
+    old = open_reader(made(tmp_path / "a"))
+    written(old, tmp_path / "logs" / "one")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path / "logs"), "--port", str(port)]
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        address = f"http://127.0.0.1:{port}/data/plugin"
+        shown = until_served(f"{address}/scalars/tags", server)["one"]
+        assert set(tags(old.keys()).values()) | {EPOCH} == set(shown)
+        loss = until_served(f"{address}/scalars/scalars?run=one&tag=unimodal_score/audio", server)
+        assert [(step, value) for _, step, value in loss] == [(n, pytest.approx(n / 3, rel=1e-6)) for n in range(40)]
+        assert {RUN, "events/knobs", "events/start"} <= set(until_served(f"{address}/text/tags", server)["one"])
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)  # its data server with it
+        server.wait(20)
+
+
+def until_served(address: str, server: subprocess.Popen[bytes]) -> Any:
+    """What the server answers, as soon as it has read the files."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=10) as answer:
+            if found := json.load(answer):
+                return found
+        time.sleep(0.2)
+    raise AssertionError(f"nothing at {address}")
+
+
 def test_no_folder_of_the_machine_leaves_with_it(tmp_path: Path) -> None:
     raw = written(open_reader(made(tmp_path / "a")), tmp_path / "logs").read_bytes()
     assert b"mosi.npz" in raw
@@ -113,18 +156,17 @@ def test_tensorboard_reads_what_we_write(tmp_path: Path) -> None:
 
     old = open_reader(made(tmp_path / "a"))
     written(old, tmp_path / "logs")
-    read = accumulators.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0}).Reload()
+    read = accumulators.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0, "scalars": 0}).Reload()
     for key, tag in tags(old.keys()).items():
-        series = old.series([key])[key]
-        found = read.Tensors(tag)
-        numbers = np.array([tensor_util.make_ndarray(one.tensor_proto).item() for one in found])
-        assert numbers.tobytes() == series.value.tobytes()
+        series, found = old.series([key])[key], read.Scalars(tag)
+        with np.errstate(over="ignore"):
+            assert np.float32([one.value for one in found]).tobytes() == series.value.astype(np.float32).tobytes()
         assert [one.step for one in found] == series.step.tolist()
         began = old.attempts()[0].started_at
         assert [one.wall_time - began for one in found] == pytest.approx(series.seconds.tolist(), abs=1e-5)
         assert read.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
     assert read.SummaryMetadata("loss").summary_description == METRICS["loss"].description
-    assert {"loss", "unimodal_score/audio", "pair_cosine/audio|text", EPOCH} <= set(read.Tags()["tensors"])
+    assert {"loss", "unimodal_score/audio", "pair_cosine/audio|text", EPOCH} <= set(read.Tags()["scalars"])
     # Indented, Markdown shows a text letter by letter.
     for tag in (RUN, "events/start", "events/warning"):
         text = tensor_util.make_ndarray(read.Tensors(tag)[0].tensor_proto).item().decode()
@@ -141,12 +183,13 @@ def test_tensorboard_reads_what_we_write(tmp_path: Path) -> None:
 
 def test_tags_are_all_different_and_what_we_write_beside_them_is_not_taken(tmp_path: Path) -> None:
     keys = [
+        MetricKey(EXACT),
         MetricKey("a", "b"), MetricKey("a/b"), MetricKey("a/b", ""), MetricKey(EPOCH), MetricKey(RUN), MetricKey(""),
         MetricKey("", "unnamed"), MetricKey("x" * 10_000, "1"), MetricKey("x" * 10_000, "2"), MetricKey("\ud800"),
     ]  # fmt: skip
     named = tags(keys)
     assert len(set(named.values())) == len(set(keys))
-    assert not {EPOCH, RUN} & set(named.values())
+    assert not {EPOCH, EXACT, RUN} & set(named.values())
     run = MemoryRun()
     writer = run.writer()
     writer.log(writer.stream("s", list(dict.fromkeys(keys[:-1]))), 3, 2, [float(n) for n in range(len(set(keys)) - 1)])

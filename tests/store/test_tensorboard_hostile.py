@@ -45,6 +45,15 @@ def text(tag: str, words: str) -> bytes:
     return framed(event.SerializeToString())
 
 
+def exact(shown: float, *numbers: float, cut: int = 0) -> bytes:
+    event = Event(wall_time=1e9, step=0)
+    event.summary.value.add(tag=b"loss", simple_value=shown)
+    value = event.summary.value.add(tag=b"cggm-lab/exact")
+    value.tensor.dtype = 2
+    value.tensor.content = struct.pack(f"<{len(numbers)}d", *numbers)[cut:]
+    return framed(event.SerializeToString())
+
+
 def said(**changed: Any) -> bytes:
     sound = {"format": "cggm-lab run", "version": 1, "config": {}, "series": {"loss": ["loss", ""]}, "started_at": 1e9}
     return text("cggm-lab/run", json.dumps({**sound, **changed}))
@@ -99,6 +108,9 @@ CASES: dict[str, tuple[bytes, str]] = {
     "said: huge number": (text("cggm-lab/run", '{"version": ' + "9" * 5000 + "}"), "no JSON"),
     "epoch": (said() + scalar("cggm-lab/epoch", 0.5), "has the epoch 0.5"),
     "epoch of none": (said() + scalar("cggm-lab/epoch", math.nan), "has the epoch nan"),
+    "bits of another": (said() + exact(1.0, 1.1), "scalars and values under cggm-lab/exact that are not the same"),
+    "bits too few": (said() + exact(1.0), "that are not the same"),
+    "bits of a half": (said() + exact(1.0, 1.0, cut=3), "that are not the same"),
     "event without data": (said() + text("events/x", "hello"), "not as the lab writes it"),
     "event too long": (said() + text("events/x", "x" * 30_000 + "\n{}"), "not as the lab writes it"),
 }  # fmt: skip
