@@ -10,8 +10,9 @@ import streamlit as st
 
 from cggm_core.analysis.series import Axis
 from cggm_core.cards import PageCard
+from cggm_core.figures.zoom import Window
 from cggm_core.store import ENDED, LOG, Event, RunInfo
-from cggm_core.ui import controls, session
+from cggm_core.ui import controls, presence, session
 from cggm_core.ui.live_runs import Shot, shared_run
 from cggm_core.ui.panels import BESIDE_POINTS, PANEL_HEIGHT, figure_card
 from cggm_core.ui.pickers import pick_run
@@ -40,7 +41,7 @@ BADGES = {
     "died": (":material/heart_broken:", "red"),
     "damaged": (":material/broken_image:", "violet"),
 }
-_LIVING = "monitor.living"
+_LIVING, _WINDOW = "monitor.living", "monitor.window"
 AXES: dict[str, Axis] = {"step": "step", "epoch": "epoch", "wall time": "seconds"}
 
 
@@ -53,7 +54,8 @@ def main() -> None:
                 icon=":material/info:")  # fmt: skip
         return
     st.session_state[_LIVING] = living(chosen)
-    st.fragment(live_part, run_every=REFRESH_SECONDS if living(chosen) else None)(chosen.id)
+    every = presence.every(REFRESH_SECONDS if living(chosen) else None)
+    st.fragment(live_part, run_every=every)(chosen.id)
 
 
 def living(info: RunInfo) -> bool:
@@ -67,7 +69,8 @@ def live_part(run_id: str) -> None:
         top, settings, rest = st.container(), st.container(), st.container()
         with settings:
             axis, half_life = view_settings()
-        shot = shared_run(run_id).shot(axis, half_life, BESIDE_POINTS)
+        link = f"{run_id}:{axis}"
+        shot = shared_run(run_id).shot(axis, half_life, BESIDE_POINTS, looked_at(link))
         if st.session_state.get(_LIVING) and not living(shot.info):
             # The timer belongs to a run that lives; a whole rerun mounts the page without it.
             st.rerun(scope="app")
@@ -75,8 +78,14 @@ def live_part(run_id: str) -> None:
             status(shot)
         with rest:
             if not shot.info.damaged:
-                st.session_state["monitor.sent"] = draw(shot, f"{run_id}:{axis}")
+                st.session_state["monitor.sent"] = draw(shot, link)
                 log(shot.info)
+
+
+def looked_at(link: str) -> Window | None:
+    """The part of the x axis this session has zoomed to; None for all of it."""
+    place, window = st.session_state.get(_WINDOW, ("", None))
+    return window if place == link else None
 
 
 def status(shot: Shot) -> None:
@@ -179,13 +188,22 @@ def view_settings() -> tuple[Axis, float]:
 
 def draw(shot: Shot, link: str) -> int:
     """All figures, two beside each other; the bytes sent."""
+
+    def look(window: Window | None) -> None:
+        st.session_state[_WINDOW] = (link, window)
+
+    if shot.rows > BESIDE_POINTS:
+        st.caption(
+            f"{shot.rows:,} steps are recorded. A line is drawn with at most {BESIDE_POINTS:,} points that keep every "
+            "extreme; zoom in, and the part in view is drawn from all of its rows."
+        )
     pairs = list(zip(shot.specs, shot.pictures, strict=True))
     sent = 0
     for start in range(0, len(pairs), 2):
         columns = st.columns(2, gap="small")
         for column, (spec, picture) in zip(columns, pairs[start : start + 2], strict=False):
             with column:
-                sent += figure_card(spec, key=f"monitor.{spec.key}", link=link, picture=picture)
+                sent += figure_card(spec, key=f"monitor.{spec.key}", link=link, picture=picture, on_view=look)
     with columns[1] if len(pairs) % 2 else st.container():
         events(shot.events)
     return sent

@@ -7,6 +7,7 @@ Reading costs by what is new; nothing is read while the run's files have not cha
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,11 @@ _SAMPLE = 4096
 _RATE_SECONDS = 15.0
 # Per-epoch values are few and belong to no step's neighbourhood: they are shown as they are.
 _UNSMOOTHED = ("val_", "test_")
+
+
+def half_life_of(key: MetricKey, half_life: float) -> float:
+    """The half-life a series is smoothed with, where others take `half_life`."""
+    return 0.0 if key.metric.startswith(_UNSMOOTHED) else half_life
 
 
 @dataclass
@@ -89,6 +95,7 @@ class LiveRun:
         self.events: tuple[Event, ...] = ()
         self.info: RunInfo = reader.info()
         self.reads = 0
+        self.restarts = 0
         self._token: tuple[int, ...] | None = None
         self._keys: tuple[MetricKey, ...] = ()
         self._held: dict[MetricKey, Held] = {}
@@ -116,11 +123,11 @@ class LiveRun:
             self.half_life = half_life
             self._restart()
 
-    def view(self, axis: Axis = "step") -> RunView:
-        """What the figures of this run are drawn from, on one axis."""
+    def view(self, axis: Axis = "step", curves: Mapping[MetricKey, Curve] | None = None) -> RunView:
+        """What the figures of this run are drawn from, on one axis; from other curves of it where they are given."""
         return RunView(
-            self.curves(), self.modalities(), axis, self.steps_per_epoch(), self.half_life, self.events,
-            self.chance(), self.score_label(),
+            self.curves() if curves is None else curves, self.modalities(), axis, self.steps_per_epoch(),
+            self.half_life, self.events, self.chance(), self.score_label(),
         )  # fmt: skip
 
     def curves(self) -> dict[MetricKey, Curve]:
@@ -171,6 +178,7 @@ class LiveRun:
         return float(held.value[-1]) if held is not None and len(held.value) else float("nan")
 
     def _restart(self) -> None:
+        self.restarts += 1
         self._token, self._cursor, self._held, self.events = None, None, {}, ()
 
     def _read(self) -> None:
@@ -185,8 +193,7 @@ class LiveRun:
             news = self.reader.news(None, [key for key in keys if key.metric in DRAWN])
         for key, series in news.series.items():
             if key not in self._held:
-                unsmoothed = key.metric.startswith(_UNSMOOTHED)
-                self._held[key] = Held(Smoother(0.0 if unsmoothed else self.half_life))
+                self._held[key] = Held(Smoother(half_life_of(key, self.half_life)))
             self._held[key].extend(series)
         self.events += news.events
         self._cursor = news.cursor

@@ -17,13 +17,14 @@ from cggm_core.analysis.series import Axis
 from cggm_core.figures import dynamics, screen
 from cggm_core.figures.live import LiveRun
 from cggm_core.figures.spec import FigureSpec
+from cggm_core.figures.zoom import AROUND, Closer, Window
 from cggm_core.store import Event, RunInfo, RunReader
 from cggm_core.ui import session
 from cggm_core.ui.chart import Picture
 
 # A page asks once a second; whoever asks within this time of another sees what that one saw.
 FRESH_SECONDS = 0.8
-_MOST_RUNS, _MOST_HALF_LIVES, _MOST_SHOTS = 12, 3, 6
+_MOST_RUNS, _MOST_HALF_LIVES, _MOST_SHOTS = 12, 3, 10
 
 
 @dataclass(frozen=True)
@@ -61,26 +62,28 @@ class SharedRun:
         self.fresh_seconds = fresh_seconds
         self.drawings = 0
         self._reader = reader
+        self._closer = Closer()
         self._lock = threading.Lock()
         self._lives: OrderedDict[float, tuple[LiveRun, float]] = OrderedDict()
-        self._shots: OrderedDict[tuple[Axis, float, int, int], Shot] = OrderedDict()
+        self._shots: OrderedDict[tuple[Axis, float, int, Window | None, int], Shot] = OrderedDict()
 
-    def shot(self, axis: Axis, half_life: float, max_points: int) -> Shot:
+    def shot(self, axis: Axis, half_life: float, max_points: int, window: Window | None = None) -> Shot:
         """The run as it stands, not older than `fresh_seconds`.
 
         Args:
             axis: what the x axes count.
             half_life: of the smoothing, in steps; 0 draws the raw values alone.
-            max_points: most points a line.
+            max_points: most points a line; with a window, most inside of it.
+            window: part of the x axis that is drawn from all of its rows; None for the whole run.
 
         Raises:
             DamagedRunError: if what is new does not fit its checksum.
         """
         with self._lock:
             live = self._live(half_life)
-            key = (axis, half_life, max_points, live.reads)
+            key = (axis, half_life, max_points, window, live.reads)
             if key not in self._shots:
-                self._shots[key] = self._draw(live, axis, max_points)
+                self._shots[key] = self._draw(live, axis, max_points, window)
                 while len(self._shots) > _MOST_SHOTS:
                     self._shots.popitem(last=False)
             return self._shots[key]
@@ -98,9 +101,13 @@ class SharedRun:
             self._lives.popitem(last=False)
         return live
 
-    def _draw(self, live: LiveRun, axis: Axis, max_points: int) -> Shot:
+    def _draw(self, live: LiveRun, axis: Axis, max_points: int, window: Window | None) -> Shot:
         self.drawings += 1
-        specs = () if live.info.damaged else dynamics.run_figures(live.view(axis))
+        curves = None
+        if window is not None and not live.info.damaged:
+            curves = self._closer.curves(live, axis, window, max_points)
+            max_points += 2 * AROUND  # they are few enough already
+        specs = () if live.info.damaged else dynamics.run_figures(live.view(axis, curves))
         return Shot(
             live.info, live.events, live.rate(), live.elapsed(), live.rows(), specs,
             tuple(Picture.of(screen.figure(spec, max_points=max_points)) for spec in specs),

@@ -21,6 +21,7 @@ BESIDE_POINTS = 1000
 def figure_card(
     spec: FigureSpec, *, key: str, link: str = "", height: int = 0, max_points: int = BESIDE_POINTS,
     on_pick: Callable[[int], None] | None = None, picture: Picture | None = None,
+    on_view: Callable[[tuple[float, float] | None], None] | None = None,
 ) -> int:  # fmt: skip
     """One figure in its frame.
 
@@ -32,6 +33,7 @@ def figure_card(
         max_points: most points a trace.
         on_pick: called with what a clicked point of a cloud reports.
         picture: of the figure, where it is drawn already; None draws it.
+        on_view: as of `live_chart`.
 
     Returns:
         Bytes of data sent for this refresh.
@@ -43,7 +45,8 @@ def figure_card(
         with head:
             _export(spec, key)
         sent = live_chart(
-            spec, key=key, height=tall, link=link, max_points=max_points, on_pick=on_pick, picture=picture
+            spec, key=key, height=tall, link=link, max_points=max_points, on_pick=on_pick, picture=picture,
+            on_view=on_view,
         )  # fmt: skip
         notes = "".join(f" **{md(note)}**" for note in spec.notes())
         st.caption(md(spec.how_to_read, 400) + notes)

@@ -87,10 +87,11 @@ def address_of(page: str, run_id: str) -> str:
 
 
 @contextlib.contextmanager
-def served(runs: Path, log: Path, app: str = "app.py") -> Iterator[str]:
-    """The app over a folder of runs, or another script for Streamlit, on a free port; its address."""
+def served(runs: Path, log: Path, app: str = "app.py", port: int = 0) -> Iterator[str]:
+    """The app over a folder of runs, or another script for Streamlit, on a free port or a named one; its address."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port)]
     here = {**os.environ, "CGGM_RUNS": str(runs), "PYTHONPATH": str(ROOT)}

@@ -132,6 +132,9 @@ class Chart {
       next.set(sent.uid, trace);
     }
     this.traces = next;
+    // A server that begins anew does not know what is looked at; one of linked charts says it for all.
+    const speaker = this.group ? this.group.members.values().next().value : this;
+    if (message.base === null && speaker === this && this.chosen().x) this.tellPage();
     if (message.layout) this.layout = message.layout;
     this.version = message.version;
     this.asked = 0;
@@ -239,7 +242,15 @@ class Chart {
     if (shifted) this.tellOthers();
   }
 
+  // The page may draw the part in view from more of its rows; asked for when the view has come to rest.
+  tellPage() {
+    if (!this.last.tell) return;
+    clearTimeout(this.telling);
+    this.telling = setTimeout(() => this.viewed?.({ range: this.chosen().x ?? null }), 250);
+  }
+
   tellOthers() {
+    this.tellPage();
     for (const other of this.group?.members ?? []) if (other !== this) other.follow();
   }
 
@@ -305,6 +316,7 @@ class Chart {
     this.size.disconnect();
     clearTimeout(this.waiting);
     clearTimeout(this.sizing);
+    clearTimeout(this.telling);
     if (this.listening) window.Plotly.purge(this.plot);
     shared.byRoot.delete(this.root);
   }
@@ -314,6 +326,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   let chart = shared.byRoot.get(parentElement);
   if (!chart && !parentElement.querySelector(".cggm-chart")) return undefined;
   if (!chart) shared.byRoot.set(parentElement, (chart = new Chart(parentElement)));
+  chart.viewed = (said) => setTriggerValue("view", said);
   chart.pick = (said) => setTriggerValue("picked", said);
   try {
     const { figure, page } = JSON.parse(new TextDecoder().decode(data));

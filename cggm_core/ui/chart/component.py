@@ -8,6 +8,7 @@ installed plotly package, so nothing is fetched from elsewhere.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ _HTML = '<div class="cggm-chart"><div class="cggm-plot"></div><p class="cggm-cha
 def live_chart(
     spec: FigureSpec, *, key: str, height: int = 320, link: str = "", max_points: int = screen.MAX_POINTS,
     on_pick: Callable[[int], None] | None = None, picture: Picture | None = None,
+    on_view: Callable[[tuple[float, float] | None], None] | None = None,
 ) -> int:  # fmt: skip
     """Draw a figure that keeps its zoom, its hidden lines and its place while its data changes.
 
@@ -39,6 +41,8 @@ def live_chart(
         max_points: most points a trace.
         on_pick: called before the page runs again with what a clicked point of a cloud reports.
         picture: of what `screen.figure` makes of it, where that was done already; None does it here.
+        on_view: called before the page runs again with the x range a person chose, None for all of it; a page
+            that can draw that part in more detail asks for it.
 
     Returns:
         Bytes of data sent for this refresh.
@@ -49,12 +53,13 @@ def live_chart(
     state["resend"] = False
     page = {
         "script": _script_url(), "height": height, "link": link, "alt": spec.alt, "tones": theme.TONES,
-        "file": f"cggm-{spec.key}",
+        "file": f"cggm-{spec.key}", "tell": on_view is not None,
     }  # fmt: skip
     # As bytes the payload is neither parsed nor sorted again by Streamlit on its way.
     payload = f'{{"figure":{data},"page":{json.dumps(page)}}}'.encode()
-    _component()(key=key, data=payload, height=height, on_resend_change=lambda: state.update(resend=True),
-                 on_picked_change=lambda: _picked(key, on_pick))  # fmt: skip
+    _component()(key=key, data=payload, height=height, on_resend_change=lambda: _resend(state, on_view),
+                 on_picked_change=lambda: _picked(key, on_pick),
+                 on_view_change=lambda: _viewed(key, on_view))  # fmt: skip
     return len(payload)
 
 
@@ -62,6 +67,23 @@ def _picked(key: str, on_pick: Callable[[int], None] | None) -> None:
     said = st.session_state[key].get("picked")
     if on_pick is not None and isinstance(said, int):
         on_pick(said)
+
+
+def _resend(state: dict[str, Any], on_view: Callable[[tuple[float, float] | None], None] | None) -> None:
+    state["resend"] = True
+    if on_view is not None:
+        on_view(None)  # a chart that begins anew shows everything
+
+
+def _viewed(key: str, on_view: Callable[[tuple[float, float] | None], None] | None) -> None:
+    said: Any = (st.session_state[key].get("view") or {}).get("range")
+    if on_view is None:
+        return
+    try:
+        low, high = (float(edge) for edge in said)
+        on_view((low, high) if math.isfinite(low) and math.isfinite(high) else None)
+    except (TypeError, ValueError):  # no range, or one of dates and words
+        on_view(None)
 
 
 def _state(key: str) -> dict[str, Any]:
