@@ -204,12 +204,9 @@ def health(coefficients: FloatArray) -> Health:
         return Health(0.0, 0.0, 0.0, 1.0)
     size = np.where(np.isfinite(coefficients), np.abs(coefficients), np.inf)
     finite = coefficients[np.isfinite(coefficients)]
-    return Health(
-        float((coefficients < 0).any(1).mean()),
-        float((size > LARGE).any(1).mean()),
-        float(size.max()),
-        float(finite.mean()) if len(finite) else float("nan"),
-    )
+    with np.errstate(over="ignore"):  # where coefficients fill the range of a float64, their mean is infinite
+        mean = float(finite.mean()) if len(finite) else float("nan")
+    return Health(float((coefficients < 0).any(1).mean()), float((size > LARGE).any(1).mean()), float(size.max()), mean)
 
 
 def _gain(scores: FloatArray) -> tuple[FloatArray, FloatArray]:

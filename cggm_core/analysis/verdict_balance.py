@@ -46,9 +46,11 @@ def health(record: Record) -> dict[str, Health]:
     for m in record.modalities:
         b = record.of("balance_coefficient", m)
         if len(b):
+            with np.errstate(over="ignore"):  # where coefficients fill the range of a float64, their mean is infinite
+                mean = float(b.mean())
             found[m] = Health(
                 len(b), float((b < 0).mean()), float((np.sign(b[1:]) != np.sign(b[:-1])).mean()) if len(b) > 1 else 0.0,
-                float((np.abs(b) > limit.EXPLODED).mean()), float(np.abs(b).max()), float(b.mean()),
+                float((np.abs(b) > limit.EXPLODED).mean()), float(np.abs(b).max()), mean,
                 _through(record, m),
             )  # fmt: skip
     applied = any(not np.allclose(record.of("balance_coefficient", m), 1.0) for m in found)

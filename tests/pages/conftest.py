@@ -15,12 +15,14 @@ Open = Callable[..., AppTest]
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("CGGM_RUNS", str(folder))
-    monkeypatch.setattr(session, "SAMPLE_RUNS", tmp_path / "samples")
-    return folder
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of runs that the pages look into, with no sample runs beside it."""
+    with making.quick_folder(tmp_path) as place:
+        folder = place / "runs"
+        folder.mkdir()
+        monkeypatch.setenv("CGGM_RUNS", str(folder))
+        monkeypatch.setattr(session, "SAMPLE_RUNS", place / "samples")
+        yield folder
 
 
 @pytest.fixture
@@ -51,9 +53,8 @@ def open_page() -> Open:
         at = AppTest.from_file(FRAME, default_timeout=60)
         for key, value in query.items():
             at.query_params[key] = value
-        at.run()
         if name == "runs":
-            return at
+            return at.run()
         path = os.path.relpath(Path(__file__).parents[2] / "pages" / f"{name}.py", FRAME.parent)
         return at.switch_page(path).run()
 

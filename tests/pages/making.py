@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cggm_core.config import RunConfig, Training
 from cggm_core.names import MetricKey
-from cggm_core.store import create_run, note_launch, open_writer, own_identity, run_folder
+from cggm_core.store import create_run, note_launch, open_writer, own_identity, pack, run_folder, unpack
 
 MODALITIES = ("pixels", "fourier", "projections")
 STEP_METRICS = ("unimodal_score", "unimodal_loss", "score_gain", "balance_coefficient", "gradient_norm_raw",
@@ -138,14 +143,97 @@ def foreign(root: Path) -> str:
     return run_id
 
 
+def newer(root: Path) -> str:
+    """A run that a later version of the lab wrote."""
+    run_id = finished(root, config(name="from the future"))
+    with contextlib.closing(sqlite3.connect(run_folder(root, run_id) / "run.db")) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    return run_id
+
+
+def not_finite(root: Path) -> str:
+    """A run whose losses overflowed and whose coefficients are undefined, in part or from end to end."""
+    run_id = create_run(root, config(name="overflowed").to_json())
+    writer = open_writer(run_folder(root, run_id))
+    keys = [MetricKey("loss"), MetricKey("score"), MetricKey("val_score"), MetricKey("val_loss")]
+    keys += [MetricKey(metric, m) for metric in STEP_METRICS for m in MODALITIES]
+    stream = writer.stream("step", keys)
+    kinds = (math.nan, math.inf, -math.inf, 1e308, -1e-320)
+    for step in range(50):
+        values = [kinds[(step + place) % 5] if place % 4 else math.nan for place in range(len(keys))]
+        writer.log(stream, step, step // 10, values)
+    writer.finish("failed", "the loss is nan at step 49")
+    return run_id
+
+
+def one_epoch(root: Path) -> str:
+    """A run of a single epoch that was never validated."""
+    run_id = create_run(root, config(name="one epoch", training=Training(epochs=1)).to_json())
+    writer = open_writer(run_folder(root, run_id))
+    stream = writer.stream("step", [MetricKey("loss"), *(MetricKey("unimodal_score", m) for m in MODALITIES)])
+    writer.progress(12, 1)
+    for step in range(12):
+        writer.log(stream, step, 0, [1.0 / (step + 1), 0.2, 0.3, 0.4])
+    writer.finish("finished")
+    return run_id
+
+
+def imported(root: Path) -> str:
+    """A run that came in an archive."""
+    with quick_folder(root) as elsewhere:
+        pack([run_folder(elsewhere, finished(elsewhere, config(name="from elsewhere")))], elsewhere / "runs.zip")
+        return unpack(elsewhere / "runs.zip", root)[0]
+
+
+def watched(root: Path) -> str:
+    """A run of an own loop with the three lines in it; a process of its own, for it needs torch."""
+    before = set(root.iterdir())
+    code = "from cggm_core.examples import plain_loop; plain_loop.train(20)"
+    here = str(Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=here, env={**os.environ, "CGGM_RUNS": str(root)},
+                   capture_output=True)  # fmt: skip
+    return next(path.name for path in root.iterdir() if path not in before and (path / "run.db").exists())
+
+
+def enormous(root: Path, steps: int = 125_000) -> str:
+    """A finished run of 40 series, 5 million values if nothing else is asked for."""
+    run_id = create_run(root, config(name="enormous").to_json())
+    writer = open_writer(run_folder(root, run_id))
+    keys = [MetricKey("loss"), MetricKey("task_loss"), MetricKey("score"), MetricKey("direction_loss")]
+    keys += [MetricKey(metric, m) for metric in STEP_METRICS for m in MODALITIES]
+    keys += [MetricKey("update_ratio", m) for m in MODALITIES]
+    keys += [MetricKey("head_gradient_norm", m) for m in ("", *MODALITIES)]
+    keys += [MetricKey(f"own_{number}") for number in range(40 - len(keys))]
+    stream = writer.stream("step", keys)
+    rows = [[math.sin(row / 60 + place) for place in range(40)] for row in range(1000)]
+    writer.progress(steps, steps // 1000)
+    for step in range(steps):
+        writer.log(stream, step, step // 1000, rows[step % 1000])
+    writer.flush(120.0)
+    writer.finish("finished")
+    return run_id
+
+
+@contextlib.contextmanager
+def quick_folder(beside: Path) -> Iterator[Path]:
+    """A folder in memory where the system has one: a run asks the disk some twenty times to be sure."""
+    memory = Path("/dev/shm")
+    room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 500 << 20
+    with tempfile.TemporaryDirectory(dir=memory if room else beside.parent) as made:
+        yield Path(made)
+
+
 def many(root: Path, count: int) -> list[str]:
     """Many small finished runs of different methods, presets and seeds."""
     kinds = [("joint", ""), ("cggm", "paper"), ("cggm", "stable"), ("cggm", "released")]
     training = Training(epochs=1)
     made = []
-    for number in range(count):
-        method, preset = kinds[number % 4]
-        chosen = RunConfig(method=method, preset=preset, training=replace(training, seed=number // 4),
-                           name=f"sweep {number}", tags=("sweep", f"part {number % 7}"))  # fmt: skip
-        made.append(finished(root, chosen, steps=10))
+    with quick_folder(root) as place:
+        for number in range(count):
+            method, preset = kinds[number % 4]
+            chosen = RunConfig(method=method, preset=preset, training=replace(training, seed=number // 4),
+                               name=f"sweep {number}", tags=("sweep", f"part {number % 7}"))  # fmt: skip
+            made.append(finished(place, chosen, steps=10))
+        for run_id in made:
+            shutil.move(place / run_id, root / run_id)
     return made

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import string
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cggm_core.names import MetricKey
 from cggm_core.store import create_run, open_writer, run_folder
 from tests.pages import making
 from tests.pages.conftest import Open
+from tests.store.test_faults import mounted
 
 PAGES = tuple(catalog.all_cards("page"))
 SITUATIONS = {
@@ -32,7 +34,16 @@ SITUATIONS = {
     "foreign": making.foreign,
     "no rows": lambda root: making.finished(root, steps=0),
     "one step": lambda root: making.finished(root, steps=1),
+    "newer": making.newer,
+    "not finite": making.not_finite,
+    "one epoch, no validation": making.one_epoch,
+    "imported": making.imported,
+    "watched": making.watched,
+    "enormous": making.enormous,
 }
+# The most seconds a page may take to draw; machines that run tests are shared.
+PATIENCE = 20.0
+Made = Callable[[str, Callable[[Path], str | None]], tuple[Path, str | None]]
 HOSTILE = {
     "html": "<img src=x onerror=alert(1)><script>alert(2)</script><b>bold</b>",
     "image": "![x](http://evil.test/x.png)",
@@ -60,12 +71,65 @@ PLAIN_FIELDS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """Makes a folder of runs once and gives it, with the run's id, to every page: no page changes a run by looking."""
+    with making.quick_folder(tmp_path_factory.mktemp("pages")) as place:
+        known: dict[str, tuple[Path, str | None]] = {}
+
+        def of(name: str, make: Callable[[Path], str | None]) -> tuple[Path, str | None]:
+            if name not in known:
+                (folder := place / f"folder {len(known)}").mkdir()
+                known[name] = folder, make(folder)
+            return known[name]
+
+        yield of
+
+
+@pytest.fixture
+def opened(made: Made, open_page: Open, root: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Opens a page on what `made` made; a page that changed the run, or took too long, has failed."""
+
+    def open_(page: str, name: str, make: Callable[[Path], str | None]) -> AppTest:
+        folder, run_id = made(name, make)
+        monkeypatch.setenv("CGGM_RUNS", str(folder))
+        before = contents(folder)
+        began = time.perf_counter()
+        at = open_page(page, **({"run": run_id, "runs": run_id} if run_id else {}))
+        assert time.perf_counter() - began < PATIENCE
+        assert contents(folder) == before
+        assert sound(at), at.exception
+        assert at.title[0].value == catalog.card("page", page).title
+        return at
+
+    return open_
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file of every run; not of the catalogue over them, which anyone may rebuild."""
+    return {
+        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.glob("*/*")
+        if not path.parent.name.startswith(".") and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_page_opens_in_every_situation(page: str, situation: str, root: Path, open_page: Open) -> None:
-    run_id = SITUATIONS[situation](root)
-    at = open_page(page, **({"run": run_id, "runs": run_id} if run_id else {}))
-    assert sound(at), at.exception
+def test_page_opens_in_every_situation(page: str, situation: str, opened: Open) -> None:
+    at = opened(page, situation, SITUATIONS[situation])
+    assert not [text for _, text in markdown_texts(at) if "Traceback (most recent" in text]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_opens_on_a_read_only_folder(
+    page: str, tmp_path: Path, made: Made, open_page: Open, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, run_id = made("finished", making.finished)
+    with mounted(tmp_path / "view", "--bind", str(folder)) as view:
+        subprocess.run(["mount", "-o", "remount,ro,bind", view], check=True)
+        monkeypatch.setenv("CGGM_RUNS", str(view))
+        assert sound(open_page(page, run=run_id, runs=run_id))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -96,15 +160,13 @@ def test_page_opens_among_a_thousand_runs(
     start = time.perf_counter()
     at = open_page(page)
     assert sound(at)
-    assert time.perf_counter() - start < 15  # two whole scripts on a loaded machine; the budget is 2 s for one
+    assert time.perf_counter() - start < PATIENCE  # the budget of a quiet machine is 2 s
 
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_page_shows_what_users_typed_as_text(page: str, kind: str, root: Path, open_page: Open) -> None:
-    run_id = hostile(root, HOSTILE[kind])
-    at = open_page(page, run=run_id, runs=run_id)
-    assert sound(at)
+def test_page_shows_what_users_typed_as_text(page: str, kind: str, opened: Open) -> None:
+    at = opened(page, f"hostile {kind}", lambda folder: hostile(folder, HOSTILE[kind]))
     for where, text in markdown_texts(at):
         assert not dangers(text), (where, text[:300])
         assert len(text) < 20_000, where
