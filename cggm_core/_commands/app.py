@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,10 +49,14 @@ def run(given: argparse.Namespace) -> int:
         # The list that is shipped admits this machine's own names only.
         command += ["--server.allowedHosts", "*" if given.host in _ANY else given.host]
     environment = {**os.environ, "CGGM_RUNS": str(given.runs.resolve())}
-    try:
-        return subprocess.call(command, cwd=HOME, env=environment)
-    except KeyboardInterrupt:
-        return 0
+    # Asked to end by a service manager or by `kill`, the command takes the server with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=HOME, env=environment) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            return 0
 
 
 def check_host(host: str, allowed: bool) -> None:

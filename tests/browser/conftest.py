@@ -89,14 +89,22 @@ def address_of(page: str, run_id: str) -> str:
 @contextlib.contextmanager
 def served(runs: Path, log: Path, app: str = "app.py", port: int = 0) -> Iterator[str]:
     """The app over a folder of runs, or another script for Streamlit, on a free port or a named one; its address."""
+    with listening(runs, log, "streamlit", "run", app, "--server.port", port=port) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def listening(runs: Path, log: Path, *module: str, port: int = 0) -> Iterator[str]:
+    """A module of Python that serves the app, the last word of its command being the port; its address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port)]
     here = {**os.environ, "CGGM_RUNS": str(runs), "PYTHONPATH": str(ROOT)}
     with open(log, "w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=here, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module, str(port)], cwd=ROOT, env=here, stdout=output, stderr=output
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         for _ in range(600):
