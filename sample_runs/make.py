@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -81,9 +83,10 @@ def main() -> None:
     for old in HERE.iterdir():
         if old.is_dir() and is_run_id(old.name):
             shutil.rmtree(old)
-    for name in SETTINGS:
-        for seed in SEEDS:
-            scores = train(config_of(name, seed))
+    made = [(name, seed) for name in SETTINGS for seed in SEEDS]
+    # One after the other, each in a process of its own: a process's peak memory is that of all it ever did.
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
+        for (name, seed), scores in zip(made, processes.map(train, [config_of(*one) for one in made]), strict=True):
             print(f"{name:20s} seed {seed}  " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()), flush=True)
 
 

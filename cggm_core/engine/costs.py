@@ -1,8 +1,8 @@
 """What a step costs, gathered while a run trains: time by part, sizes, and the most memory there has been.
 
 Nothing waits for a device. Where the host itself computes, parts of a step are timed by the processor time of all
-threads, which hardly grows when other programs want the same cores, as wall time does. On a GPU the host would see
-kernels being sent and not being run: there wall time of whole steps is all that is taken.
+threads: programs that want the same cores stretch it by their use of caches alone, and wall time manifold.
+On a GPU the host would see kernels being sent and not being run: there wall time of whole steps is all that is taken.
 """
 
 from __future__ import annotations
