@@ -45,6 +45,15 @@ def test_components_of_the_settings_of_a_run(root: Path, capsys: pytest.CaptureF
     assert "6 runs are missing, 0 wait or train; --start queues them" in out
 
 
+def test_a_run_that_was_changed_while_it_trained_is_left_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    joint = making.scored(root, 0.5, method="joint")
+    making.scored(root, 0.9, changed=True)
+    assert cli.main(["ablation", "components", "--of", joint, "--seeds", "0", "--runs", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert "1 runs are left out: knobs were changed while they trained" in out
+    assert "3 runs are missing" in out
+
+
 def test_a_sweep_from_flags_is_queued_once(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,8 @@ def run(given: argparse.Namespace) -> int:
     works = [*ablation.works(runs.runs()), *ablation.waiting(jobs)]
     word = ablation.known(base).family
     family = next((f for f in ablation.families(works) if f.word == word), ablation.Family(word, base, ()))
-    filled, table = _part(given, base, family)
+    altered = {info.id for info in family.finished() if ablation.altered(runs.reader(info.id).events())}
+    filled, table = _part(given, base, ablation.without(family, altered))
     missing = ablation.to_start(filled)
     waits = sum(len(one.open) for one in filled)
     if given.start:
@@ -67,6 +68,8 @@ def run(given: argparse.Namespace) -> int:
         for number, column in enumerate(table.columns):
             if words := ablation_tables.conclusion(table, number):
                 print(f"{column.label}: {words}")
+        if altered:
+            print(f"{len(altered)} runs are left out: knobs were changed while they trained")
         print(f"{len(missing)} runs are missing, {waits} wait or train" + ("; --start queues them" if missing else ""))
     return 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from cggm_core.analysis import comparison
 from cggm_core.cards import Value
 from cggm_core.config import WATCHING, RunConfig, Training
 from cggm_core.errors import CggmError
-from cggm_core.store.protocols import RunInfo
+from cggm_core.store.protocols import Event, RunInfo
 
 Knob = Literal["rho", "lam"]
 Standing = Literal["finished", "open", "failed"]
@@ -152,6 +152,16 @@ def works(infos: Iterable[RunInfo]) -> list[Work]:
             living = info.state in ("starting", "running", "paused")
             made.append(Work(found, comparison.seed_of(info), "open" if living else standing, info))
     return made
+
+
+def altered(events: Iterable[Event]) -> bool:
+    """Whether a run's knobs were changed while it trained: it is then no longer the configuration it began as."""
+    return any(event.kind == "set" for event in events)
+
+
+def without(family: Family, runs: Container[str]) -> Family:
+    """A family without some of its runs, by their ids."""
+    return replace(family, works=tuple(work for work in family.works if work.info is None or work.info.id not in runs))
 
 
 def waiting(configs: Iterable[Mapping[str, Any]], standing: Standing = "open") -> list[Work]:

@@ -170,8 +170,8 @@ def score_frame(table: ScoreTable) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mixed_files(data: Mapping[str, str]) -> str:
-    """A warning where runs of one path were trained on files of different content; "" where they were not.
+def mixed_data(data: Mapping[str, str]) -> str:
+    """A warning where runs of one data set or path were trained on different content; "" where they were not.
 
     Args:
         data: fingerprint of the data by run; "" where a run does not tell.
@@ -179,5 +179,5 @@ def mixed_files(data: Mapping[str, str]) -> str:
     told = sorted(set(data.values()) - {""})
     if len(told) < 2:
         return ""
-    return (f"The file behind these runs has changed between them ({len(told)} different contents): their scores do "
-            "not compare. Give the new file a path of its own and train anew.")  # fmt: skip
+    return (f"The data behind these runs has changed between them ({len(told)} different contents): their scores do "
+            "not compare. Give a changed file a path of its own and train anew.")  # fmt: skip

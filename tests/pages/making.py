@@ -77,8 +77,9 @@ def finished(root: Path, made: RunConfig | None = None, *, state: str = "finishe
     return run_id
 
 
-def scored(root: Path, score: float, seed: int = 0, state: str = "finished", **given: Any) -> str:
-    """A run with a test score, of two epochs; returns its id."""
+def scored(root: Path, score: float, seed: int = 0, state: str = "finished", *, changed: bool = False,
+           data: str = "same", **given: Any) -> str:  # fmt: skip
+    """A run with a test score, of two epochs; its rho may have been changed while it trained. Returns its id."""
     config = RunConfig(**{"method": "cggm", **given}, training=Training(seed=seed, epochs=2))
     run_id = create_run(root, config.to_json())
     writer = open_writer(run_folder(root, run_id))
@@ -86,6 +87,9 @@ def scored(root: Path, score: float, seed: int = 0, state: str = "finished", **g
             *(MetricKey("test_unimodal_score", m) for m in MODALITIES)]  # fmt: skip
     writer.progress(10, 2)
     writer.log(writer.stream("test", keys), 9, 1, [score, score, 0.5, 0.6, 0.7])
+    writer.event(0, "start", "training starts", {"data": data})
+    if changed:
+        writer.event(5, "set", "rho 1.3 → 2", {"rho": 2.0})
     writer.state("running")
     writer.flush()
     writer.finish(state)  # type: ignore[arg-type]

@@ -198,9 +198,20 @@ def test_downloads_hold_what_the_tables_show(root: Path, open_page: Open) -> Non
     assert labels.count("LaTeX") == labels.count("CSV") == 4
 
 
-def test_a_file_that_changed_between_runs_is_said() -> None:
-    assert ablation_panel.mixed_files({"a": "1", "b": "", "c": "1"}) == ""
-    assert "2 different contents" in ablation_panel.mixed_files({"a": "1", "b": "2"})
+def test_a_run_whose_knobs_were_changed_while_it_trained_fills_no_place(root: Path, open_page: Open) -> None:
+    making.scored(root, 0.5, method="joint")
+    making.scored(root, 0.9, changed=True)
+    at = open_page("ablation", seeds="0")
+    assert "One run is left out" in " ".join(element.value for element in at.info)
+    assert list(table(at, "magnitude and direction")["n"])[3] == 0
+    assert at.button(key="ablation.components.start").label == "Start the 3 missing runs"
+
+
+def test_data_that_changed_between_runs_is_said(root: Path, open_page: Open) -> None:
+    making.scored(root, 0.5, method="joint")
+    assert not open_page("ablation").warning
+    making.scored(root, 0.9, data="other")
+    assert "2 different contents" in open_page("ablation").warning[0].value
 
 
 def test_the_time_that_missing_runs_would_take_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
