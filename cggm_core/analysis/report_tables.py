@@ -60,10 +60,12 @@ def hyperparameters(configs: Mapping[str, Mapping[str, Any]]) -> Grid:
     rows: list[tuple[Value, ...]] = []
     for name, config in configs.items():
         flat = flat_config(config)
+        if config.get("method") != "cggm":
+            flat = {key: value for key, value in flat.items() if not key.startswith("method.")}
         rows.append((name, *(_value(flat.get(key)) for key, _ in _TRAINING)))
     return Grid(
         "hyperparameters", "Main hyperparameters (as Table 7 of the paper)",
-        "ρ scales the coefficient, λ weighs the direction loss; a dash: the method has no such knob.",
+        "ρ scales the coefficient, λ weighs the direction loss; a dash: it is not CGGM.",
         ("configuration", *(heading for _, heading in _TRAINING)), tuple(rows),
     )  # fmt: skip
 

@@ -27,6 +27,10 @@ Format = Literal["pdf", "svg", "png"]
 WIDTHS = {"column": 3.4, "page": 7.0}
 DPI = 300
 _LETTERS_PER_INCH = 19
+_HANDLE, _LETTER = 0.5, 0.062  # inches of a legend's entry: its line with the space around, and a letter
+_NAME_LETTERS = 44  # of a name in the legend, which a column of a paper holds
+_LEGEND_LINE = 0.15
+_NAME_SHARE = 0.45  # of the width, at most, for names of rows
 _ROW = 0.17  # inches a named row
 _DASHES: dict[str, Any] = {
     "solid": "solid", "dash": (0, (5, 2)), "dot": (0, (1.2, 1.6)), "dashdot": (0, (6, 2, 1.2, 2)),
@@ -83,8 +87,16 @@ def printable(text: str, limit: int = 200) -> str:
 
 def _entry(name: str) -> str:
     """A name in the legend; matplotlib would leave out one that begins with an underscore."""
-    text = printable(name, 60)
+    text = _shortened(printable(name), _NAME_LETTERS)
     return f" {text}" if text.startswith("_") else text
+
+
+def _shortened(text: str, limit: int) -> str:
+    """A text's beginning and end: names of configurations often differ in their last setting alone."""
+    if len(text) <= limit:
+        return text
+    end = limit // 3
+    return f"{text[: limit - end - 1]}…{text[-end:]}"
 
 
 @cache
@@ -100,7 +112,7 @@ def _drawn(spec: FigureSpec, width: float) -> Figure:
     FigureCanvasAgg(page)
     all_axes = page.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(all_axes, spec.panels, strict=True):
-        _panel(axes, panel, spec)
+        _panel(axes, panel, spec, width)
         if panel.note:
             # A view that leaves points out must say so on paper too.
             note = textwrap.fill(printable(panel.note, 400), int(width * _LETTERS_PER_INCH))
@@ -115,13 +127,16 @@ def _drawn(spec: FigureSpec, width: float) -> Figure:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(name, handle)
     if shown:
-        page.legend(list(shown.values()), list(shown), loc="outside upper left",
-                    ncols=min(len(shown), 5 if width > 5 else 3),
+        longest = max(map(len, shown))
+        columns = max(1, int((width - 0.1) / (_HANDLE + _LETTER * longest)))
+        # A legend of many lines takes its room from the paper, never from the picture.
+        page.set_size_inches(width, height + _LEGEND_LINE * max(0, -(-len(shown) // columns) - 2))
+        page.legend(list(shown.values()), list(shown), loc="outside upper left", ncols=min(len(shown), columns, 5),
                     frameon=False, handlelength=2.4, columnspacing=1.2)  # fmt: skip
     return page
 
 
-def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
+def _panel(axes: Axes, panel: Panel, spec: FigureSpec, width: float) -> None:
     tones = theme.TONES["light"]
     axes.grid(True, color=tones[theme.GRID])
     axes.set_axisbelow(True)
@@ -135,9 +150,10 @@ def _panel(axes: Axes, panel: Panel, spec: FigureSpec) -> None:
         for line in panel.lines:
             _line(axes, line)
         if panel.rows:
-            axes.set_yticks(range(len(panel.rows)), [printable(name, 44) for name in panel.rows])
+            letters = int(_NAME_SHARE * width / _LETTER)
+            axes.set_yticks(range(len(panel.rows)), [_shortened(printable(n), letters) for n in panel.rows])
             axes.set_ylim(len(panel.rows) - 0.4, -0.6)
-        if panel.y_range is not None:
+        if panel.y_range is not None and spec.x_axis != "map":  # a map's axes have one scale and show every point
             axes.set_ylim(*panel.y_range)
         if panel.neutral is not None:
             axes.axhline(

@@ -36,7 +36,7 @@ FORMS: tuple[Format, ...] = ("pdf", "svg", "png")
 _TIME = (1980, 1, 1, 0, 0, 0)
 _READING = 0.3  # share of the work that is reading and mapping; the rest is drawing
 _EXPLAINED = (
-    "One run of each configuration is drawn, the one of its lowest seed: it was not chosen by its result. The "
+    "Of a configuration drawn in full one run is drawn, that of its lowest seed: it was not chosen by its result. The "
     "comparison and the tables use every run."
 )
 _LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "plotly", "pyarrow", "scikit-learn")
@@ -98,21 +98,21 @@ def write_report(
         raise ConfigError("a report needs at least one run that can be read; choose some")
     readers = {info.id: reader for info, reader in sound}
     by_name = configurations([info for info, _ in sound], baseline)
-    told = tell or (lambda _share, _what: None)
-    found = _gathered(by_name, readers, half_life, set(by_name) if drawn is None else set(drawn), mapped, told)
+    say = tell or (lambda _share, _what: None)
+    found = _gathered(by_name, readers, half_life, set(by_name) if drawn is None else set(drawn), mapped, say)
     pages: list[tuple[Drawn, bytes]] = []
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, one in enumerate(found.figures):
             share = _READING + (1 - _READING) * number / len(found.figures)
-            told(share, f"Drawing {number + 1} of {len(found.figures)}: {one.caption}")
+            say(share, f"Drawing {number + 1} of {len(found.figures)}: {one.caption}")
             pages.append((one, _put_figure(archive, one, width)))
         for table in found.tables:
             _put(archive, f"{table.place}.tex", table.latex.encode("utf-8", "replace"))
             _put(archive, f"{table.place}.csv", csv_of(table.frame))
             _put(archive, f"{table.place}.parquet", parquet_of(table.frame))
         count = sum(len(members) for members in by_name.values())
-        sentences = [f"{count} runs of {len(by_name)} configurations. {_EXPLAINED}", *found.reasons]
-        _put(archive, "index.html", report_page.index(pages, found.tables, sentences, _checklist(found)).encode())
+        told = [f"{count} runs of {len(by_name)} configurations. {_EXPLAINED}", *found.reasons]
+        _put(archive, "index.html", report_page.index(pages, found.tables, told, _checklist(found)).encode())
         _put(archive, report_page.SCRIPT, report_page.script())
         _put(archive, "provenance.json", _json(_provenance(by_name, half_life, width)))
         for info, _ in sound:
@@ -158,7 +158,9 @@ def _gathered(
         made.figures += figures
         rows += numbers
         made.reasons += [f"There is no gradient map of {name}: {missing}."] if missing else []
-    made.figures += report_parts.of_comparison(by_name, readers)
+    made.figures += report_parts.of_comparison(by_name, readers, details) + report_parts.of_differences(
+        by_name, details
+    )
     swept, ablated = report_ablation.of_ablation([info for runs in by_name.values() for info in runs])
     made.figures += swept
     made.tables = _tables(by_name, readers) + ablated

@@ -119,10 +119,9 @@ def _table(table: Tabled) -> str:
     heads = "".join(f"<th scope='col'>{said(head)}</th>" for head in table.heads)
     rows = []
     for row, cells in enumerate(table.texts):
-        shown = "".join(
-            f"<td><b>{said(cell)}</b></td>" if (row, column) in table.strong else f"<td>{said(cell)}</td>"
-            for column, cell in enumerate(cells)
-        )
+        texts = [said(cell).replace(" ± ", "&nbsp;±&nbsp;") for cell in cells]
+        shown = "".join(f"<td><b>{text}</b></td>" if (row, column) in table.strong else f"<td>{text}</td>"
+                        for column, text in enumerate(texts))  # fmt: skip
         rows.append(f"<tr>{shown}</tr>")
     return (
         f"<h3>{said(table.title)}</h3><p>{said(table.how_to_read)} {_files(table.place, ('tex', 'csv', 'parquet'))}</p>"

@@ -13,7 +13,7 @@ import pandas as pd
 from cggm_core.analysis import comparison
 from cggm_core.analysis.grids import Grid, Value
 from cggm_core.analysis.report_tables import verdict_grid
-from cggm_core.analysis.scores import Members
+from cggm_core.analysis.scores import Members, finished, score_keys, score_table
 from cggm_core.analysis.series import axis_values
 from cggm_core.analysis.tables import ScoreTable, spread_text, to_frame, to_latex
 from cggm_core.analysis.verdict import Verdict, judge
@@ -24,7 +24,7 @@ from cggm_core.embedding.pairing import over_training, pairing
 from cggm_core.embedding.project import FEWEST, Tell
 from cggm_core.errors import StoreError
 from cggm_core.figures import diagnosis, dynamics, maps
-from cggm_core.figures.comparison import Group, compared, places
+from cggm_core.figures.comparison import Group, apart, compared, places
 from cggm_core.figures.live import LiveRun
 from cggm_core.figures.spec import FigureSpec
 from cggm_core.names import MetricKey
@@ -32,6 +32,7 @@ from cggm_core.store.export import storable
 from cggm_core.store.protocols import RunInfo, RunReader
 
 Mapped = Callable[[Gradients, Tell], FloatArray]
+_MOST_STRONG = 8
 # Where the paper shows what a figure of ours shows: without balancing, and with it.
 _PAPER = {
     "scores": ("Fig. 2a", "Fig. 3a"), "gradient_norms": ("Fig. 2b", "Fig. 3b"), "directions": ("Fig. 2c", "Fig. 3c"),
@@ -199,8 +200,14 @@ def of_verdicts(verdicts: Mapping[str, tuple[str, Verdict]]) -> Tabled:
     return of_grid(verdict_grid(verdicts))
 
 
-def of_comparison(by_name: Members, readers: Mapping[str, RunReader]) -> list[Drawn]:
-    """Validation scores of the configurations over one another, mean and spread over seeds."""
+def of_comparison(by_name: Members, readers: Mapping[str, RunReader], drawn: Sequence[str]) -> list[Drawn]:
+    """Validation scores of the configurations over one another, mean and spread over seeds.
+
+    Args:
+        by_name: runs by configuration, the baseline first.
+        readers: of the runs, by id.
+        drawn: configurations in colour where there are many; the baseline always is.
+    """
     if len(by_name) < 2:
         return []
     keys = dict.fromkeys(
@@ -208,15 +215,39 @@ def of_comparison(by_name: Members, readers: Mapping[str, RunReader]) -> list[Dr
         if key.metric in ("val_score", "val_unimodal_score")
     )  # fmt: skip
     found: list[Drawn] = []
-    place, taken = places(by_name), list[str]()
+    strong, taken = _strong(by_name, drawn), list[str]()
+    place = places(strong)
     for key in keys:
-        groups = [Group(name, place[name], tuple(_epochs(info, readers[info.id], key) for info in runs))
+        groups = [Group(name, place.get(name, 0), tuple(_epochs(info, readers[info.id], key) for info in runs),
+                        name not in place)
                   for name, runs in by_name.items()]  # fmt: skip
         spec = compared(groups, key, axis="epoch")
         taken.append(slug(f"{key.metric}-{key.modality}" if key.modality else key.metric, taken))
-        counted = ", ".join(f"{name} (n = {len(runs)})" for name, runs in by_name.items())
+        counted = ", ".join(f"{name} (n = {len(by_name[name])})" for name in strong)
+        counted += f" and {len(by_name) - len(strong)} others" if len(by_name) > len(strong) else ""
         found.append(Drawn(f"figures/comparison/{taken[-1]}", f"{spec.title}: {counted}", spec))
     return found
+
+
+def _strong(by_name: Members, drawn: Sequence[str]) -> list[str]:
+    """Configurations in colour: all while they are few."""
+    listed = list(by_name)
+    return listed if len(listed) <= _MOST_STRONG else list(dict.fromkeys([listed[0], *drawn]))[:_MOST_STRONG]
+
+
+def of_differences(by_name: Members, drawn: Sequence[str]) -> list[Drawn]:
+    """Differences to the baseline seed by seed, of the score on the test split, else on validation.
+
+    Args:
+        by_name: runs by configuration, the baseline first.
+        drawn: as in `of_comparison`.
+    """
+    keys = [key for key in score_keys(finished(by_name)) if not key.modality][:1]
+    if len(by_name) < 2 or not keys:
+        return []
+    spec = apart(score_table(finished(by_name), keys), strong=_strong(by_name, drawn))
+    made = Drawn("figures/comparison/differences", f"{spec.title}, mean over the seeds that both have", spec)
+    return [made] if any(panel.points() for panel in spec.panels) else []
 
 
 def _epochs(info: RunInfo, reader: RunReader, key: MetricKey) -> tuple[np.ndarray, np.ndarray]:

@@ -218,6 +218,26 @@ def test_logarithmic_axes_are_printed_as_numbers_and_what_is_left_out_is_said() 
     assert "1: unchanged" in made
 
 
+@pytest.mark.parametrize("width", [3.4, 7.0])
+def test_a_legend_of_long_names_stays_on_the_paper(width: float) -> None:
+    x = np.arange(3.0)
+    lines = tuple(Line(f"{'name of a configuration ' * 3}{n}", x, x + n) for n in range(4))
+    text = rendered(FigureSpec("k", "t", "h", "a", "x", (Panel("p", "y", lines),)), "svg", width=width).decode()
+    entries = re.findall(r'<text[^>]* x="([0-9.]+)"[^>]*>(name of[^<]*)<', text)
+    assert len(entries) == 4
+    for at, name in entries:
+        assert len(name) <= 44
+        assert float(at) + 3.6 * len(name) < 72 * width
+
+
+def test_what_the_font_has_no_shape_for_is_a_square_and_a_leading_underscore_no_secret() -> None:
+    x = np.arange(3.0)
+    lines = (Line("_a", x, x), Line("\N{FAMILY}\u202eb", x, x))
+    made = rendered(FigureSpec("k", "t", "h", "a", "x", (Panel("p", "y", lines),)), "svg").decode()
+    assert "> _a<" in made
+    assert "\N{WHITE SQUARE}b" in made
+
+
 def test_print_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ConfigError, match="pdf, svg or png, not 'gif'"):
         rendered(dynamics.scores(view()), "gif")  # type: ignore[arg-type]

@@ -96,6 +96,7 @@ def test_every_figure_comes_in_every_form_and_with_its_numbers(archive: dict[str
 
 
 def test_the_figures_and_tables_of_the_paper_are_there(archive: dict[str, bytes]) -> None:
+    assert "figures/comparison/differences" in stems(archive)
     for folder in ("joint", "cggm-paper"):
         paper = ("scores", "gradient-norms", "directions", "losses", "gradient-map", "pairing-cosine")
         assert {f"figures/{folder}/{key}" for key in paper} <= stems(archive)
