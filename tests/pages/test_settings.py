@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,10 +63,10 @@ def asked(address: str, path: str, **headers: str) -> http.client.HTTPResponse:
     return told(address, path, **headers)[0]
 
 
-def told(address: str, path: str, **headers: str) -> tuple[http.client.HTTPResponse, str]:
+def told(address: str, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, str]:
     connection = http.client.HTTPConnection(urlparse(address).netloc, timeout=10)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return answer, answer.read().decode(errors="replace")
     finally:
@@ -88,6 +90,40 @@ def test_a_socket_of_ones_own_page_opens(address: str) -> None:
 )
 def test_a_foreign_host_or_origin_gets_no_socket(address: str, foreign: dict[str, str]) -> None:
     assert asked(address, "/_stcore/stream", **{**UPGRADE, **foreign}).status != 101
+
+
+@pytest.mark.parametrize("token", ["", "2|00000000|00000000000000000000000000000000|0", "x"])
+def test_a_file_sent_without_the_page_s_own_token_is_refused(token: str, address: str) -> None:
+    cookie = {"Cookie": f"_streamlit_xsrf={token[::-1]}", "X-Xsrftoken": token} if token else {}
+    assert told(address, "/_stcore/upload_file/session/file", method="PUT", **cookie)[0].status == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%5c..%5cetc/passwd", "/%252e%252e/etc/passwd",
+     "/static/..%2f..%2f..%2fetc/passwd", "/media/..%2f..%2fetc/passwd", "//evil.test/x", "/app/static/app.py",
+     "/monitor/..%2fapp.py"],
+)  # fmt: skip
+def test_no_address_leads_out_of_what_is_served(path: str, address: str) -> None:
+    answer, text = told(address, path)
+    assert answer.status in (400, 403, 404) or (answer.status == 200 and "<title>Streamlit</title>" in text)
+    assert answer.getheader("location") is None
+    assert "root:" not in text
+    assert "KeepToItself" not in text
+
+
+def test_an_address_of_600_kilobytes_does_not_end_the_server(address: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        assert asked(address, f"/runs?run={'a' * 600_000}").status < 500
+    assert asked(address, "/_stcore/health").status == 200
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_to_one_version(file: str) -> None:
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    wanted = [line for line in lines if line and not line.startswith("-")]
+    assert len(wanted) > 5
+    assert [line for line in wanted if not re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==[\w.+]+( *;.*)?", line)] == []
 
 
 def test_every_answer_forbids_foreign_content_and_frames(address: str) -> None:
