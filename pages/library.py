@@ -46,6 +46,20 @@ UNLOCKS = (
 )  # fmt: skip
 
 
+FILES = (
+    ("Archive", "whole runs for another machine or a reviewer; comes back bit for bit",
+     "export RUN ... --to archive --out runs.zip, import runs.zip"),
+    ("CSV", "step, epoch, metric, modality, value; every number exact", "export RUN --to csv --out run.csv"),
+    ("Parquet", "the same numbers bit for bit, typed; run, configuration and versions in the file's metadata",
+     "export RUN --to parquet --out run.parquet"),
+    ("TensorBoard", "event files, a folder a run: scalars, events as text, settings as hyperparameters; ours come back "
+     "as the same run, anybody's as a finished run with its tags as names",
+     "export RUN ... --to tensorboard --out logs, import logs"),
+    ("Report", "figures and tables fit for print, with the numbers behind them",
+     "export RUN ... --to report --out report.zip"),
+)  # fmt: skip
+
+
 def main() -> None:
     """The page."""
     st.title("Library", anchor=False)
@@ -58,6 +72,8 @@ def main() -> None:
     elif shelf in SHELVES:
         for kind, label in SHELVES[shelf]:
             cards(kind, label)
+        if shelf == "Data":
+            files()
     else:
         own_loop()
 
@@ -109,6 +125,13 @@ def cards(kind: str, label: str) -> None:
             table(pd.DataFrame(rows, columns=["Preset", "What it is", "Settings"]))
     with st.expander(f"All in one table ({len(found)})", icon=":material/table_rows:"):
         st.dataframe(shelves.overview(found.values()), hide_index=True, alt=f"{len(found)} cards", key=f"all_{kind}")
+
+
+def files() -> None:
+    """How runs leave the lab and come into it."""
+    st.header("Runs as files", anchor=False)
+    table(pd.DataFrame(FILES, columns=["Form", "What it is for", "On the command line"]))
+    st.caption("On the page Runs: Export, for the ticked runs, and Import. What comes in is checked whole first.")
 
 
 def numbers() -> None:

@@ -18,11 +18,14 @@ from typing import Any
 
 from cggm_core.config import RunConfig, Training
 from cggm_core.names import MetricKey
-from cggm_core.store import create_run, note_launch, open_writer, own_identity, pack, run_folder, unpack
+from cggm_core.store import create_run, note_launch, open_writer, own_identity, pack, run_folder, take_in, unpack
+from cggm_core.store.tensorboard_messages import Event
+from cggm_core.store.tensorboard_records import framed
 
 MODALITIES = ("pixels", "fourier", "projections")
 STEP_METRICS = ("unimodal_score", "unimodal_loss", "score_gain", "balance_coefficient", "gradient_norm_raw",
                 "gradient_norm", "direction_cosine")  # fmt: skip
+TAGS = (b"train/loss", b"<b>loss</b>", b"../../x", b"loss", b"\xe2\x80\xae![x](http://example.org/x.png)")
 SECOND_PROCESS = """
 import sys, time
 sys.path.insert(0, {here!r})
@@ -225,6 +228,17 @@ def quick_folder(beside: Path) -> Iterator[Path]:
     room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 500 << 20
     with tempfile.TemporaryDirectory(dir=memory if room else beside.parent) as made:
         yield Path(made)
+
+
+def from_event_files(root: Path) -> str:
+    """A run out of event files of somebody else's: tags the lab knows nothing of, no configuration, no modality."""
+    steps = [
+        Event(wall_time=1e9 + n, step=n, summary={"value": [{"tag": tag, "simple_value": 1 / (n + 1)} for tag in TAGS]})
+        for n in range(30)
+    ]
+    file = root.parent / "events.out.tfevents.1.somewhere"
+    file.write_bytes(b"".join(framed(event.SerializeToString()) for event in steps))
+    return take_in(file, root)[0]
 
 
 def many(root: Path, count: int) -> list[str]:

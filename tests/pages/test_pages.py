@@ -32,6 +32,7 @@ SITUATIONS = {
     "died": making.died,
     "damaged": making.damaged,
     "foreign": making.foreign,
+    "event files": making.from_event_files,
     "no rows": lambda root: making.finished(root, steps=0),
     "one step": lambda root: making.finished(root, steps=1),
     "newer": making.newer,

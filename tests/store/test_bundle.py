@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import pickle
 import sqlite3
 import stat
 import zipfile
@@ -17,7 +18,17 @@ import pytest
 
 from cggm_core.errors import CggmError, RunNotFoundError, SchemaTooNewError, StoreError
 from cggm_core.names import MetricKey
-from cggm_core.store import create_run, open_reader, open_writer, own_identity, pack, run_folder, unpack, update_marks
+from cggm_core.store import (
+    create_run,
+    open_reader,
+    open_writer,
+    own_identity,
+    pack,
+    run_folder,
+    schema,
+    unpack,
+    update_marks,
+)
 from cggm_core.store.bundle import without_folders
 
 LOSS, SCORE = MetricKey("loss"), MetricKey("unimodal_score", "audio")
@@ -205,7 +216,8 @@ def refused(file: Path, tmp_path: Path, error: type[CggmError] = StoreError, **l
 
 TRAVERSALS = (
     "../escape", "runs/../../escape", "/tmp/escape", "runs\\..\\escape", "C:\\escape", "//server/share/x",
-    "runs/%2e%2e/escape", "runs/x\0.db", "CON", "runs/00000000000000000000000000/run.db", "RUNS/config.json",
+    "runs/%2e%2e/escape", "runs/%252e%252e/escape",
+    "runs/x\0.db", "CON", "runs/00000000000000000000000000/run.db", "RUNS/config.json",
 )  # fmt: skip
 
 
@@ -333,6 +345,45 @@ def test_marks_and_configurations_that_are_no_objects_are_refused(sound: tuple[P
     for data in (b"[1]", b"\xff\xfe", b"{" * 50_000):
         write(relisted({**parts, f"runs/{run_id}/config.json": data}), tmp_path / "bad.zip")
         assert "config.json" in refused(tmp_path / "bad.zip", tmp_path)
+
+
+def test_many_thousand_entries_and_an_archive_in_an_archive_are_refused(
+    sound: tuple[Parts, str], tmp_path: Path
+) -> None:
+    parts, run_id = sound
+    write(parts, tmp_path / "many.zip", lambda archive: [archive.writestr(str(n), b"") for n in range(20_000)])
+    assert "is not listed" in refused(tmp_path / "many.zip", tmp_path)
+    inner = (tmp_path / "sound.zip").read_bytes()
+    write(relisted({**parts, f"runs/{run_id}/run.db": inner}), tmp_path / "nested.zip")
+    assert "not sealed, or no database" in refused(tmp_path / "nested.zip", tmp_path)
+
+
+def test_a_stored_array_of_objects_is_refused_and_nothing_in_it_runs(sound: tuple[Parts, str], tmp_path: Path) -> None:
+    """A pickle could hide where an array of objects is said to be: nobody may ever load it."""
+    canary = tmp_path / "canary"
+    raw = pickle.dumps(Canary(canary))
+
+    def planted(connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT id, attempt, step, batch, body FROM snapshot").fetchone()
+        said = json.loads(row[4]) | {"dtype": "|O", "shape": [1]}
+        head = (*row[:4], json.dumps(said), schema.payload_crc(raw))
+        connection.execute("DELETE FROM snapshot")
+        connection.execute("INSERT INTO snapshot VALUES (?,?,?,?,?,?,?,?)", (*schema.sealed(*head), raw))
+
+    refused(forged(sound, tmp_path, planted), tmp_path)
+    assert not canary.exists()
+    pickle.loads(raw)
+    assert canary.exists()
+
+
+class Canary:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 def test_one_bad_run_among_good_ones_keeps_all_out(tmp_path: Path) -> None:
