@@ -22,8 +22,8 @@ _SIZES = (
 _TIMES = (
     "Times are medians over steps, then over runs. Wall time tells how long one waits, and is noisy on a machine that "
     "does other things at the same time. Work is the processor time of all threads, on a GPU wall time, with a "
-    "step's share of teachers, trials and prototypes; runs of two machines do not compare, and on a busy one a "
-    "difference of twenty percent is none. Unwatched leaves out what only looks: the recorded series, and the "
+    "step's share of teachers, trials and prototypes; runs of two machines do not compare, and on a busy one "
+    "tens of percent are noise. Unwatched leaves out what only looks: the recorded series, and the "
     "classifiers where the method does not need them; on a GPU it is not known."
 )
 _COLUMNS = {
