@@ -3,10 +3,11 @@
     python benchmarks/pages.py [--quick] [--only refresh paint viewers soak] [--minutes 10] [--runs 1000 10000]
 
 `paint`: from asking for a page to its first useful content, with so many runs in the folder; best of three, the server
-warm. `refresh`: the monitor on a run of 100,000 steps that grows by 20 steps a second: processor time of the server
-and bytes a refresh, and how long the browser was blocked by drawing a figure. `viewers`: a real training on one core,
-the app and ten viewers (benchmarks/_viewers.py) on the other; they look in every other stretch of time, and steps a
-processor second and steps a second are compared pair by pair. `soak`: an open monitor for ten minutes.
+warm; then searches on the runs page, and the server's memory. `refresh`: the monitor on a run of 100,000 steps that
+grows by 20 steps a second: processor time of the server and bytes a refresh, and how long the browser was blocked by
+drawing a figure. `viewers`: a real training on one core, the app and ten viewers (benchmarks/_viewers.py) on the other;
+they look in every other stretch of time, and steps a processor second and steps a second are compared pair by pair.
+`soak`: an open monitor for ten minutes.
 
 Prints a table; leaves with 1 where a budget is missed. Processor time is used where it can be, because a machine is
 rarely quiet.
@@ -137,9 +138,11 @@ def paint(counts: Sequence[int], port: int, repeats: int) -> list[Row]:
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             make_runs(Path(folder), count)
-            with app(Path(folder), port) as (where, _), chromium() as browser:
+            with app(Path(folder), port) as (where, process), chromium() as browser:
                 page = opened(browser)
                 rows += [painted(page, where, name, count, repeats) for name in catalog.all_cards("page")]
+                rows.append(searched(page, where, count))
+                rows.append(Row(f"server's memory, {count:,} runs", process.memory_info().rss / 1e6, "MB"))
     return rows
 
 
@@ -154,6 +157,23 @@ def painted(page: Page, port: int, name: str, count: int, repeats: int) -> Row:
     # The first visit compiles modules and fills caches of the server; it is told beside the others.
     return Row(f"first useful paint of {name}, {count:,} runs", min(took[1:]), "s", 2.0 if count <= 1000 else 4.0,
                f"first visit {took[0]:.2f}, others to {max(took[1:]):.2f}")  # fmt: skip
+
+
+def searched(page: Page, port: int, count: int) -> Row:
+    """Seconds from a word typed on the runs page to the count of the runs that have it."""
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.wait_for_selector(USEFUL["runs"])
+    field, said, took = page.get_by_label("Search", exact=True), page.get_by_text("Tick rows to open"), []
+    for words in ("ogm", "umt sweep-0", "stable", "for paper"):
+        page.wait_for_selector(ENDED)
+        before = said.inner_text()
+        began = time.perf_counter()
+        field.fill(words)
+        field.press("Enter")
+        while said.inner_text() == before:
+            page.wait_for_timeout(5)
+        took.append(time.perf_counter() - began)
+    return Row(f"search among {count:,} runs", statistics.median(took), "s", None, f"to {max(took):.2f}")
 
 
 def refresh(port: int, seconds: float) -> list[Row]:

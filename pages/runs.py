@@ -133,7 +133,7 @@ def groups_of(view: View, listed: Sequence[Facts]) -> None:
     """One row a group."""
     from cggm_core.ui import runs_groups  # its statistics cost the first page of the app half a second
 
-    groups = runs_groups.grouped(listed, view.group)
+    groups = runs_groups.ordered(runs_groups.grouped(listed, view.group), view.sort)
     body = st.container()
     first, here, foot = part(len(groups))
     shown = groups[first : first + here]
@@ -288,7 +288,7 @@ def page() -> None:
         named = columns()
     with head:
         runs_saved.menu(view, named)
-    st.session_state[DRAWN] = (st.session_state.get(CHOSEN, []), catalogue.unread)
+    st.session_state[DRAWN] = (st.session_state.setdefault(CHOSEN, []), catalogue.unread)
     st.fragment(table, run_every=pace(infos, catalogue.unread))(view, named)
     by_id = {f.id: f for f in facts}
     with acting:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo
 from cggm_core.ui.safe import plain
-
-_ASIDE = ("name", "tags", "notes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,32 +149,10 @@ def in_line(scores: Mapping[str, float], most: int = 6) -> str:
 
 
 def group_of(info: RunInfo) -> str:
-    """As `comparison.group_of`: runs share it if their configurations differ in the seed alone.
-
-    Thousands of runs have few configurations, so one that was worked out is remembered by its text.
-    """
+    """As `comparison.group_of`: runs share it if their configurations differ in the seed alone."""
     from cggm_core.analysis import comparison  # its SciPy costs the first page of the app half a second
 
-    config = {key: value for key, value in info.config.items() if key not in _ASIDE}
-    training = config.get("training")
-    seeded = isinstance(training, Mapping) and comparison.seed_of(info) >= 0 and "watch" not in config
-    if not seeded:
-        return comparison.group_of(info)
-    config["training"] = {**training, "seed": 0}  # type: ignore[dict-item]
-    try:
-        found = _group(json.dumps(config, sort_keys=True))
-    except (TypeError, ValueError):
-        found = ""
-    return found or comparison.group_of(info)
-
-
-@functools.lru_cache(maxsize=20_000)
-def _group(config: str) -> str:
-    from cggm_core.analysis import comparison
-
-    given: dict[str, Any] = json.loads(config)
-    found = comparison.group_of(RunInfo("", "finished", "", given, 0, 0, 0, 0, 0.0, 0.0))
-    return "" if found == "run " else found  # a configuration that cannot be read is a group of its own run
+    return comparison.group_of(info)
 
 
 @functools.lru_cache(maxsize=4096)

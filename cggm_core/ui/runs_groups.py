@@ -19,7 +19,7 @@ from cggm_core.analysis import comparison
 from cggm_core.analysis.comparison import Sample
 from cggm_core.store import RunInfo
 from cggm_core.ui.runs_facts import Facts, group_of, in_line
-from cggm_core.ui.runs_view import CONFIGURATION, DATASET, METHOD, TAG
+from cggm_core.ui.runs_view import CONFIGURATION, DATASET, HIGHEST, LOWEST, METHOD, TAG
 from cggm_core.ui.safe import plain
 
 NOTHING = "(none)"
@@ -73,6 +73,15 @@ def grouped(facts: Sequence[Facts], by: str) -> list[Group]:
     return [_group(by, key, tuple(members)) for key, members in found.items()]
 
 
+def ordered(groups: Sequence[Group], sort: str) -> list[Group]:
+    """Groups by their mean score where scores give the order, those without one last; else as they are."""
+    if sort not in (HIGHEST, LOWEST):
+        return list(groups)
+    has = [group for group in groups if group.score.n]
+    lacks = [group for group in groups if not group.score.n]
+    return [*sorted(has, key=lambda g: g.score.mean, reverse=sort == HIGHEST), *lacks]
+
+
 def frame(groups: Sequence[Group]) -> pd.DataFrame:
     """One row a group."""
     names = _names(groups)
@@ -95,10 +104,10 @@ def column_config(by: str) -> dict[str, Any]:
     """How the columns of `frame` are shown."""
     config = st.column_config
     shown: dict[str, Any] = {
-        "group": config.TextColumn(by, width=262),
+        "group": config.TextColumn(by, width=240),
         "dataset": None if by == DATASET else config.TextColumn("Data set", width=100),
         "runs": config.NumberColumn("Runs", format="%d", width=55),
-        "states": config.TextColumn("States", width=190),
+        "states": config.TextColumn("States", width=185),
         "mean": config.NumberColumn(
             "Score", format="%.3f", width=62,
             help="Mean of the newest validation score over the finished runs; left out where data sets differ"),
@@ -107,14 +116,14 @@ def column_config(by: str) -> dict[str, Any]:
         "n": config.NumberColumn("n", format="%d", width=42, help="Runs behind mean and deviation"),
         "unimodal": config.TextColumn(
             "Unimodal, mean", width=190, help="Mean validation score of each modality's classifier, finished runs"),
-        "started": config.DatetimeColumn("Newest", format="distance", width=105),
+        "started": config.DatetimeColumn("Newest", format="distance", width=120),
     }  # fmt: skip
     return shown
 
 
 def told_states(group: Group) -> str:
-    """How many runs stand how, in words."""
-    return ", ".join(f"{count} {state}" for state, count in group.states.items())
+    """How many runs stand how, in words; the commonest first."""
+    return ", ".join(f"{count} {state}" for state, count in sorted(group.states.items(), key=lambda item: -item[1]))
 
 
 def told_unimodal(group: Group) -> str:

@@ -16,7 +16,7 @@ SHORTEST_ID = 6
 # What runs can be put together by, as the page and its address call it.
 CONFIGURATION, DATASET, METHOD, TAG = "Configuration", "Data set", "Method", "Tag"
 GROUPS = (CONFIGURATION, DATASET, METHOD, TAG)
-NEWEST = "Newest"
+NEWEST, HIGHEST, LOWEST = "Newest", "Highest score", "Lowest score"
 
 _Key = Callable[[Facts], Any]
 # What comes first, as the page and its address call it: the value, and whether the greatest comes first.
@@ -24,8 +24,8 @@ SORTS: Mapping[str, tuple[_Key, bool]] = {
     NEWEST: (lambda f: f.id, True),
     "Oldest": (lambda f: f.id, False),
     "Last changed": (lambda f: f.info.updated_at, True),
-    "Highest score": (lambda f: f.score, True),
-    "Lowest score": (lambda f: f.score, False),
+    HIGHEST: (lambda f: f.score, True),
+    LOWEST: (lambda f: f.score, False),
     "Least progress": (lambda f: f.progress, False),
     "Name": (lambda f: f.name.casefold(), False),
     "State": (lambda f: f.state, False),

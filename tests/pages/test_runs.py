@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cggm_core.config import RunConfig
-from cggm_core.store import pack, read_marks, restore, trash, update_marks
+from cggm_core.store import Catalogue, pack, read_marks, restore, trash, update_marks
 from cggm_core.ui import moving
 from cggm_core.ui.runs_actions import retagged
 from cggm_core.ui.runs_table import table_key
@@ -205,6 +205,21 @@ def test_a_view_is_kept_under_a_name_and_brought_back(root: Path, open_page: Ope
     assert (at.text_input(key="q").value, at.number_input(key="low").value) == ("beta", 0.5)
     button(at, "Forget").click().run()
     assert at.selectbox(key="runs.view.open").options == []
+
+
+def test_a_folder_never_read_before_is_shown_as_far_as_it_is_read(
+    root: Path, samples: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "new"):
+        making.finished(root, making.config(name=name))
+    whole = Catalogue.runs
+    sample = making.finished(samples, making.config(name="sample"))
+    monkeypatch.setattr(Catalogue, "runs", lambda self, **_: whole(self, patience=-1.0) or (self.find(sample),))
+    at = open_page()
+    assert not at.exception
+    assert names(at) == ["sample"]
+    monkeypatch.setattr(Catalogue, "runs", whole)
+    assert names(at.run()) == ["sample", "new", "old"]
 
 
 def test_rows_are_ticked_by_name_where_there_is_no_pointer(root: Path, open_page: Open) -> None:

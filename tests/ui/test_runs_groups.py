@@ -7,8 +7,8 @@ import pytest
 from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo, Summary
 from cggm_core.ui.runs_facts import Facts, facts_of
-from cggm_core.ui.runs_groups import frame, grouped, told_states
-from cggm_core.ui.runs_view import CONFIGURATION, DATASET, GROUPS, METHOD, TAG
+from cggm_core.ui.runs_groups import frame, grouped, ordered, told_states
+from cggm_core.ui.runs_view import CONFIGURATION, DATASET, GROUPS, HIGHEST, LOWEST, METHOD, NEWEST, TAG
 from tests.pages.making import config
 
 
@@ -59,3 +59,11 @@ def test_a_run_of_somebody_elses_making_has_a_group_as_well(by: str) -> None:
         RunInfo("01ARZ3NDEKTSV4RRFFQ69G5F00", "finished", "", {"dataset": 3, "training": [1]}, 0, 0, 0, 0, 0.0, 0.0)
     )
     assert len(frame(grouped([odd], by))) == 1
+
+
+def test_where_scores_give_the_order_groups_stand_by_their_mean() -> None:
+    runs = [run(1, 0.9), run(2, 0.1), run(3, 0.6, method="joint"), run(4, None, method="ogm", preset="")]
+    groups = grouped(runs, METHOD)
+    assert [g.name for g in ordered(groups, NEWEST)] == ["cggm · paper", "joint", "ogm"]
+    assert [g.name for g in ordered(groups, HIGHEST)] == ["joint", "cggm · paper", "ogm"]
+    assert [g.name for g in ordered(groups, LOWEST)] == ["cggm · paper", "joint", "ogm"]
