@@ -176,8 +176,9 @@ def waiting(configs: Iterable[Mapping[str, Any]], standing: Standing = "open") -
 
 def known(config: RunConfig) -> Known:
     """A configuration with the words by which it is compared."""
-    plain = canonical(config)
-    return Known(plain, plain.group(), _joint(plain).group())
+    found = parsed(config.to_dict())
+    assert found is not None  # it was a configuration already
+    return found
 
 
 def parsed(config: Mapping[str, Any]) -> Known | None:
@@ -195,7 +196,8 @@ def parsed(config: Mapping[str, Any]) -> Known | None:
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Known | None:
     try:
-        return known(RunConfig.from_json(text))
+        plain = canonical(RunConfig.from_json(text))
+        return Known(plain, plain.group(), _joint(plain).group())
     except (CggmError, TypeError, ValueError):
         return None
 
