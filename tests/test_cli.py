@@ -166,6 +166,25 @@ def test_export_writes_exact_numbers_and_refuses_to_overwrite(trained, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "run.parquet"]
 
 
+def test_runs_leave_for_tensorboard_and_come_back(trained, tmp_path: Path, capsys) -> None:
+    root, run_id, _ = trained
+    logs, there = tmp_path / "logs", tmp_path / "there"
+    leave = ["export", run_id, "--to", "tensorboard", "--out", str(logs), "--runs", str(root)]
+    assert cli.main(leave) == 0
+    assert " values of 1 run in " in capsys.readouterr().out
+    assert cli.main(leave) == 2
+    assert "is there already; take another folder, or --force" in capsys.readouterr().err
+    assert cli.main([*leave, "--force"]) == 0
+    assert [path.name.startswith("events.out.tfevents.") for path in logs.rglob("*") if path.is_file()] == [True]
+    capsys.readouterr()
+    assert cli.main(["import", str(logs), "--json", "--runs", str(there)]) == 0
+    (new,) = json.loads(capsys.readouterr().out)
+    assert (open_reader(there / new).keys(), new != run_id) == (open_reader(root / run_id).keys(), True)
+    assert cli.main(["export", run_id, "--to", "tensorboard", "--out", "-", "--runs", str(root)]) == 2
+    assert cli.main(["import", str(tmp_path / "nowhere"), "--runs", str(there)]) == 2
+    assert "is not a file or folder" in capsys.readouterr().err
+
+
 def test_runs_travel_as_one_archive(trained, tmp_path: Path, capsys) -> None:
     root, run_id, _ = trained
     packed, there = tmp_path / "runs.zip", tmp_path / "there"

@@ -19,7 +19,7 @@ from cggm_core.store.bundle import contents
 from tests.store.test_bundle import make_run
 
 # More of them: CGGM_MUTATIONS=2000.
-MUTATIONS = int(os.environ.get("CGGM_MUTATIONS", "150"))
+MUTATIONS = int(os.environ.get("CGGM_MUTATIONS", "80"))
 
 
 def mutated(raw: bytes, random_: random.Random) -> bytes:

@@ -271,7 +271,7 @@ def test_mutated_files_are_refused_or_give_the_same_numbers(tmp_path: Path) -> N
     root = tmp_path / "runs"
     root.mkdir()
     taken = refusals = 0
-    for number in range(250):
+    for number in range(150):
         if number % 2:
             changed = list(parts)
             place = random_.randrange(len(changed))
@@ -293,8 +293,8 @@ def test_mutated_files_are_refused_or_give_the_same_numbers(tmp_path: Path) -> N
             assert reader.series([MetricKey("loss")])[MetricKey("loss")].value.tolist() == [n / 3 for n in range(5)]
         reader.close()
         shutil.rmtree(root / run_id)
-    assert taken > 10
-    assert refusals > 100
+    assert taken > 5
+    assert refusals > 60
 
 
 def _mutated(raw: bytes, random_: random.Random) -> bytes:
