@@ -19,12 +19,13 @@ from cggm_core.analysis import comparison
 from cggm_core.analysis.scores import configurations, data_sets
 from cggm_core.store import RunInfo
 from cggm_core.ui import session
-from cggm_core.ui.pickers import MANY, suggested
+from cggm_core.ui.pickers import MANY, run_label, suggested
 from cggm_core.ui.safe import md, plain
 
 DATA, CONFIGURATIONS, BASELINE = "data", "configurations", "baseline"
 INLINE = 8  # more configurations than this are chosen behind a button: their names would fill the page
 MOST = 100
+NAMED = 3  # chosen runs that are named
 T = TypeVar("T")
 
 
@@ -134,7 +135,10 @@ def _scope(key: str, everything: Mapping[str, RunInfo]) -> tuple[list[RunInfo], 
     if damaged:
         st.warning(f"{damaged} of these runs cannot be read and are left out.", icon=":material/broken_image:")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{len(found)} chosen {'run' if len(found) == 1 else 'runs'}.", width="content")
+        named = "; ".join(run_label(info) for info in found[:NAMED])
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        st.caption(f"{len(found)} chosen {'run' if len(found) == 1 else 'runs'}: {md(named, 300)}{more}.",
+                   width="content")  # fmt: skip
         if st.button("Take all runs", key=f"{key}.everything", type="tertiary", icon=":material/select_all:"):
             for name in (MANY, DATA, CONFIGURATIONS):
                 st.query_params.pop(name, None)

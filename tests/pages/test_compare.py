@@ -75,6 +75,7 @@ def test_the_address_restores_the_view(root: Path, open_page: Open) -> None:
     assert {row["n"] for row in rows(at).values()} == {2}
     query = {key: at.query_params[key] for key in ("runs", "baseline", "metric")}
     assert query == {"runs": chosen, "baseline": "cggm paper", "metric": "val_score"}
+    assert any("4 chosen runs: " in caption.value and "and 1 more" in caption.value for caption in at.caption)
     by_id = open_page("compare", runs=chosen, baseline=made["cggm"][0])
     assert next(iter(rows(by_id))) == "cggm paper"
 
