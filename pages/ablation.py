@@ -20,7 +20,7 @@ from cggm_core.figures.ablation import swept
 from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo
 from cggm_core.ui import ablation_panel as panel
-from cggm_core.ui import forms, queue_panel, session
+from cggm_core.ui import forms, presence, queue_panel, session
 from cggm_core.ui.panels import figure_card
 from cggm_core.ui.safe import md, plain, sentences
 
@@ -336,7 +336,7 @@ def page() -> None:
         chosen = choose(found)
         word = ablation.known(chosen.base).family
         living = any(work.standing == "open" for one in found if one.word == word for work in one.works)
-        st.fragment(results, run_every=REFRESH_SECONDS if living else None)(chosen, living)
+        st.fragment(results, run_every=presence.every(REFRESH_SECONDS if living else None))(chosen, living)
 
 
 page()

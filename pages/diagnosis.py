@@ -7,7 +7,7 @@ import streamlit as st
 from cggm_core.cards import PageCard
 from cggm_core.figures import diagnosis as pictures
 from cggm_core.store import ENDED
-from cggm_core.ui import session
+from cggm_core.ui import presence, session
 from cggm_core.ui.panels import PANEL_HEIGHT, figure_card
 from cggm_core.ui.pickers import pick_run
 from cggm_core.ui.replay_panel import replay_panel
@@ -44,7 +44,7 @@ def main() -> None:
                 icon=":material/info:")  # fmt: skip
         return
     living = chosen.state not in ENDED and not chosen.damaged
-    st.fragment(page, run_every=REFRESH_SECONDS if living else None)(chosen.id)
+    st.fragment(page, run_every=presence.every(REFRESH_SECONDS if living else None))(chosen.id)
 
 
 def page(run_id: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import secrets
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +30,6 @@ CARD = PageCard(
     alias=("live", "watch", "training"),
 )
 
-REFRESH_SECONDS = 1.0
 HALF_LIVES = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LOG_BYTES = 16_000
 BADGES = {
@@ -41,7 +42,7 @@ BADGES = {
     "died": (":material/heart_broken:", "red"),
     "damaged": (":material/broken_image:", "violet"),
 }
-_LIVING, _WINDOW = "monitor.living", "monitor.window"
+_PACE, _WINDOW, _WHO = "monitor.pace", "monitor.window", "monitor.who"
 AXES: dict[str, Axis] = {"step": "step", "epoch": "epoch", "wall time": "seconds"}
 
 
@@ -53,9 +54,16 @@ def main() -> None:
         st.info("There is no run to show. Start one on the page New run, or choose one above.",
                 icon=":material/info:")  # fmt: skip
         return
-    st.session_state[_LIVING] = living(chosen)
-    every = presence.every(REFRESH_SECONDS if living(chosen) else None)
-    st.fragment(live_part, run_every=every)(chosen.id)
+    st.session_state[_PACE] = pace = wanted_pace(chosen)
+    st.fragment(live_part, run_every=presence.every(pace))(chosen.id)
+
+
+def wanted_pace(info: RunInfo) -> float | None:
+    """Seconds between two refreshes; None where nothing will change any more."""
+    if not living(info):
+        return None
+    who = st.session_state.setdefault(_WHO, secrets.token_hex(8))
+    return shared_run(info.id).pace(who, time.monotonic())
 
 
 def living(info: RunInfo) -> bool:
@@ -71,8 +79,8 @@ def live_part(run_id: str) -> None:
             axis, half_life = view_settings()
         link = f"{run_id}:{axis}"
         shot = shared_run(run_id).shot(axis, half_life, BESIDE_POINTS, looked_at(link))
-        if st.session_state.get(_LIVING) and not living(shot.info):
-            # The timer belongs to a run that lives; a whole rerun mounts the page without it.
+        if st.session_state.get(_PACE) and wanted_pace(shot.info) != st.session_state[_PACE]:
+            # The timer belongs to a run that lives and to so many viewers; a whole rerun mounts the page anew.
             st.rerun(scope="app")
         with top:
             status(shot)
@@ -93,6 +101,12 @@ def status(shot: Shot) -> None:
     header(shot.info, shot.events)
     progress(shot)
     explain(shot.info)
+    if (silent := shot.silent(time.time())) > 0:
+        st.warning(
+            f"Nothing new for {duration(silent)}. The worker's process is there, but records nothing: it may validate, "
+            "wait for its share of a busy machine, or be held from outside. Its last words stand in the log below; "
+            "Stop ends it, and it can be resumed.", icon=":material/pending:",
+        )  # fmt: skip
     if living(shot.info) and not shot.info.sample:
         controls.control_bar(shot.info, shot.events)
 

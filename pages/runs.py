@@ -10,7 +10,7 @@ import streamlit as st
 
 from cggm_core.cards import PageCard
 from cggm_core.store import ENDED, RunInfo
-from cggm_core.ui import moving, runs_actions, runs_saved, runs_table, runs_trash, session, welcome
+from cggm_core.ui import moving, presence, runs_actions, runs_saved, runs_table, runs_trash, session, welcome
 from cggm_core.ui.pickers import run_label
 from cggm_core.ui.runs_actions import CHOSEN
 from cggm_core.ui.runs_controls import View, columns, controls, first_page, no_filters
@@ -289,7 +289,7 @@ def page() -> None:
     with head:
         runs_saved.menu(view, named)
     st.session_state[DRAWN] = (st.session_state.setdefault(CHOSEN, []), catalogue.unread)
-    st.fragment(table, run_every=pace(infos, catalogue.unread))(view, named)
+    st.fragment(table, run_every=presence.every(pace(infos, catalogue.unread)))(view, named)
     by_id = {f.id: f for f in facts}
     with acting:
         runs_actions.bar([by_id[run_id] for run_id in st.session_state[CHOSEN] if run_id in by_id],

@@ -15,6 +15,8 @@ from cggm_core.figures.view import AXIS_LABELS, RunView
 from cggm_core.names import MetricKey
 
 _MARKER_POINTS = 40
+# A coefficient further from 1 than this gets a panel of its own, with a logarithmic scale.
+EXPLODED = 10.0
 
 
 def _score(text: str, view: RunView) -> str:
@@ -56,10 +58,32 @@ def coefficients(view: RunView) -> FigureSpec:
         empty="This run records no balancing coefficient.",
     )  # fmt: skip
     return _figure(
-        view, "coefficients", "Balancing coefficient", [panel],
+        view, "coefficients", "Balancing coefficient", [panel, *_exploding(view)],
         "Above the line at 1 a modality's gradients are enlarged, below it damped, below 0 reversed; "
         "spikes mark steps where the summed change of scores is close to zero.",
     )  # fmt: skip
+
+
+def _exploding(view: RunView) -> list[Panel]:
+    """Where a coefficient gets far from 1: how far, on a logarithmic scale that cuts no spike off."""
+    far = {}
+    for key in _drawn(view, ["balance_coefficient"]):
+        # A logarithmic axis has no place for 0, which is where nothing happens anyway.
+        off = np.abs(view.curves[key].value - 1.0)
+        far[key] = np.where(off > 0, off, np.nan)
+    values = np.concatenate(list(far.values())) if far else np.empty(0)
+    if not np.any(values[np.isfinite(values)] > EXPLODED):
+        return []
+    lines = [
+        Line(key.modality, view.x(view.curves[key]), off, "line", theme.modality_colour(key.modality, view.modalities),
+             "solid", 0.8, key.modality, legend=False)
+        for key, off in far.items()
+    ]  # fmt: skip
+    # Below a tenth nothing happens to speak of; the height belongs to the spikes.
+    y_range = (0.1, 1.3 * float(values[np.isfinite(values)].max()))
+    return [
+        Panel("balance_coefficient_distance", "Distance of B from 1", tuple(lines), "no spike cut off", "log", y_range)
+    ]
 
 
 def gradient_norms(view: RunView) -> FigureSpec:

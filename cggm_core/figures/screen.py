@@ -23,6 +23,8 @@ from cggm_core.store.downsample import kept_indices
 MAX_POINTS = 2000
 _LARGEST = float(np.finfo(np.float32).max)
 _MARK_TEXT = 300
+# What stands over the values of a place on the x axis.
+_HOVERED = {"step": "step %{x:,d}", "epoch": "epoch %{x:.4~g}", "seconds": "%{x:,.1f} s"}
 _CONTEXT = 0.35
 _ROW_LETTERS = 44
 
@@ -109,7 +111,8 @@ def _traces(
                  "line": {"color": theme.NEUTRAL, "width": 1.0},
                  "hovertemplate": f"{safe_text(line.name)}: %{{y:.4g}}<extra></extra>"}]  # fmt: skip
     raw = line.role == "raw"
-    shown = f"%{{y:.4g}}{' raw' if raw else ' smoothed' if line.role == 'smooth' else ''}"
+    unit = f" {safe_text(panel.unit())}" if panel.unit() else ""
+    shown = f"%{{y:.4g}}{unit}{' raw' if raw else ' smoothed' if line.role == 'smooth' else ''}"
     made = {
         **common,
         "y": compact(line.y[kept]),
@@ -199,6 +202,8 @@ def _x_axis(spec: FigureSpec, number: int, count: int) -> dict[str, Any]:
         "anchor": _axis("y", number), "gridcolor": theme.GRID, "zeroline": False, "showticklabels": bottom,
         "linecolor": theme.GRID, "uirevision": spec.x_axis, "autorange": True,
     }  # fmt: skip
+    if spec.x_axis in _HOVERED:
+        made["unifiedhovertitle"] = {"text": _HOVERED[spec.x_axis]}
     if bottom:
         made["title"] = {"text": spec.x_label, "standoff": 8}
     if number > 1:

@@ -108,6 +108,10 @@ class Panel:
         """Finite points there are to draw."""
         return sum(int(np.isfinite(line.y).sum()) for line in self.lines)
 
+    def unit(self) -> str:
+        """Unit of the y axis, as its label has it; "" without one."""
+        return self.y_label.rpartition("[")[2][:-1] if self.y_label.endswith("]") else ""
+
     def message(self) -> str:
         """What to say instead of, or beside, a curve: "" when there are two points or more."""
         if self.points() == 0:

@@ -138,21 +138,20 @@ def _settings(info: RunInfo, params: tuple[Param, ...], values: Mapping[str, Val
 
 
 def _input(info: RunInfo, param: Param, value: Value) -> Value | None:
-    key = f"monitor.{info.id}.{param.name}"
-    # What is in force may change elsewhere (another tab, the command line); the input follows it then.
-    if key not in st.session_state or st.session_state.get(f"{key}.force") != value:
-        st.session_state[f"{key}.force"] = value
-        st.session_state[key] = float(value) if isinstance(param.default, float) else value
+    # What is in force may change elsewhere (another tab, the command line); the input follows, because it is another
+    # input then. Setting its value instead would leave an empty one on the page when the run of a page is cut short.
+    key = f"monitor.{info.id}.{param.name}.{value}"
     now = f"{param.text}. In force now: {value}."
     if isinstance(param.default, bool):
-        return bool(st.toggle(param.name, key=key, help=md(now, 400)))
+        return bool(st.toggle(param.name, bool(value), key=key, help=md(now, 400)))
     if isinstance(param.default, str):
-        return str(st.selectbox(param.name, param.choices, key=key, help=md(now, 400)))
+        place = param.choices.index(str(value)) if value in param.choices else 0
+        return str(st.selectbox(param.name, param.choices, place, key=key, help=md(now, 400)))
     kind = float if isinstance(param.default, float) else int
     low = None if param.low is None else kind(param.low)
     high = None if param.high is None else kind(param.high)
     entered: float | int | None = st.number_input(
-        param.name, min_value=low, max_value=high, step=None if kind is int else 0.05, key=key, width=130,
+        param.name, low, high, kind(value), step=None if kind is int else 0.05, key=key, width=130,
         format="%.4g" if kind is float else None, help=md(now, 400),
     )  # fmt: skip
     return entered

@@ -24,6 +24,12 @@ from cggm_core.ui.chart import Picture
 
 # A page asks once a second; whoever asks within this time of another sees what that one saw.
 FRESH_SECONDS = 0.8
+# A validation or a slow disk takes its time; what takes longer than this, and than so many steps, is said.
+SILENT_SECONDS, SILENT_STEPS = 30.0, 20
+# Seconds between two looks of a viewer by how many look: together they ask some three times a second at most.
+PACES = ((3, 1.0), (8, 2.0))
+SLOWEST = 3.0
+GONE_SECONDS = 12.0
 _MOST_RUNS, _MOST_HALF_LIVES, _MOST_SHOTS = 12, 3, 10
 
 
@@ -49,6 +55,21 @@ class Shot:
     specs: tuple[FigureSpec, ...]
     pictures: tuple[Picture, ...]
 
+    def silent(self, now: float) -> float:
+        """Seconds for which a running worker has recorded nothing, where that is longer than its pace explains.
+
+        Args:
+            now: Unix seconds.
+
+        Returns:
+            0 where nothing is strange, or the run is not running.
+        """
+        if self.info.state != "running" or self.info.damaged:
+            return 0.0
+        waited = now - self.info.updated_at
+        usual = max(SILENT_SECONDS, SILENT_STEPS / self.rate if self.rate > 0 else 0.0)
+        return waited if waited > usual else 0.0
+
 
 class SharedRun:
     """One run for everybody who looks at it; safe from any thread.
@@ -63,6 +84,7 @@ class SharedRun:
         self.drawings = 0
         self._reader = reader
         self._closer = Closer()
+        self._seen: dict[str, float] = {}
         self._lock = threading.Lock()
         self._lives: OrderedDict[float, tuple[LiveRun, float]] = OrderedDict()
         self._shots: OrderedDict[tuple[Axis, float, int, Window | None, int], Shot] = OrderedDict()
@@ -87,6 +109,21 @@ class SharedRun:
                 while len(self._shots) > _MOST_SHOTS:
                     self._shots.popitem(last=False)
             return self._shots[key]
+
+    def pace(self, who: str, now: float) -> float:
+        """Seconds between two looks, for one viewer among those there are.
+
+        Each refresh costs the server a run of the page's script, which no sharing saves; so many viewers look less
+        often, and a training is not slowed by being famous.
+
+        Args:
+            who: names the viewer.
+            now: monotonic seconds; who has not come for `GONE_SECONDS` has left.
+        """
+        with self._lock:
+            self._seen[who] = now
+            self._seen = {name: at for name, at in self._seen.items() if now - at <= GONE_SECONDS}
+            return next((seconds for most, seconds in PACES if len(self._seen) <= most), SLOWEST)
 
     def _live(self, half_life: float) -> LiveRun:
         """Smoothing runs over every row, so that each half-life has a history of its own."""

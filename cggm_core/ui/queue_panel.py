@@ -12,7 +12,7 @@ import streamlit as st
 
 from cggm_core import launch
 from cggm_core.launch.queue import AGAIN, OPEN, Job, JobState
-from cggm_core.ui import session
+from cggm_core.ui import presence, session
 from cggm_core.ui.safe import plain, sentences
 
 REFRESH_SECONDS = 1.5
@@ -34,7 +34,7 @@ def show() -> None:
     jobs = launch.queue_state(root).jobs
     if jobs:
         living = any(job.state in OPEN for job in jobs)
-        st.fragment(_panel, run_every=REFRESH_SECONDS if living else None)()
+        st.fragment(_panel, run_every=presence.every(REFRESH_SECONDS if living else None, key="presence.queue"))()
 
 
 def rows(jobs: list[Job], shares: Mapping[str, float]) -> pd.DataFrame:

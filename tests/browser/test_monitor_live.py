@@ -20,7 +20,9 @@ STEPS = 6000
 DRAWS = "Number(document.querySelector('.cggm-plot').dataset.draws)"
 # How many points the densest line of the first chart has in view.
 IN_VIEW = """(() => {
-  const plot = document.querySelector('.cggm-plot'), [low, high] = plot.layout.xaxis.range;
+  const plot = document.querySelector('.cggm-plot');
+  if (!plot?.layout?.xaxis?.range) return -1;
+  const [low, high] = plot.layout.xaxis.range;
   return Math.max(...plot.data.map((trace) => trace.x.filter((x) => x >= low && x <= high).length));
 })()"""
 # Chromium without a screen shows every tab; the page asks `document.hidden` and hears of it by this event.

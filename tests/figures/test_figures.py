@@ -148,6 +148,30 @@ def test_exploding_coefficients_are_clipped_and_the_share_is_said() -> None:
     assert panel.note == "2.0 % of the points lie outside this view; they reach from 1.2 to 1e+05."
 
 
+def test_an_exploding_coefficient_is_shown_whole_on_a_logarithmic_scale() -> None:
+    step, value = np.arange(400), np.full(400, 1.3)
+    value[7], value[9], value[11] = -5000.0, 1.0, np.nan
+    calm = {MetricKey("balance_coefficient", "audio"): curve(step, step // 50, step * 0.1, np.full(400, 1.3))}
+    assert len(dynamics.coefficients(RunView(calm, ("audio",))).panels) == 1
+    wild = {MetricKey("balance_coefficient", "audio"): curve(step, step // 50, step * 0.1, value)}
+    spec = dynamics.coefficients(RunView(wild, ("audio",)))
+    assert [panel.scale for panel in spec.panels] == ["linear", "log"]
+    assert "% of the points lie outside this view" in spec.panels[0].note
+    assert spec.panels[1].y_range == pytest.approx((0.1, 1.3 * 5001))
+    assert np.nanmax(spec.panels[1].lines[0].y) == 5001.0
+    assert np.isnan(spec.panels[1].lines[0].y[[9, 11]]).all()
+    assert rendered(spec, "svg")
+
+
+def test_hovering_tells_values_with_their_unit_and_the_place_on_the_axis() -> None:
+    curves = {MetricKey("score", ""): curve(np.arange(9), np.zeros(9, int), np.arange(9) * 0.5, np.arange(9.0))}
+    for axis, said in (("step", "step %{x:,d}"), ("seconds", "%{x:,.1f} s")):
+        made = RunView(curves, ("audio",), axis, score="-MAE [points]")  # type: ignore[arg-type]
+        drawn = screen.figure(dynamics.scores(made))
+        assert drawn["data"][0]["hovertemplate"] == "fused: %{y:.4g} points<extra></extra>"
+        assert drawn["layout"]["xaxis"]["unifiedhovertitle"] == {"text": said}
+
+
 def test_the_neutral_line_of_coefficients_is_at_one() -> None:
     spec = dynamics.coefficients(view())
     shapes = screen.figure(spec)["layout"]["shapes"]

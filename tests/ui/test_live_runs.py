@@ -1,6 +1,7 @@
 """One reading and one drawing for everybody who looks at a run."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from cggm_core.analysis.series import Axis
 from cggm_core.config import RunConfig
 from cggm_core.names import MetricKey
 from cggm_core.store import MemoryRun
-from cggm_core.ui.live_runs import SharedRun
+from cggm_core.ui.live_runs import GONE_SECONDS, SharedRun
 
 SETTINGS: tuple[tuple[Axis, float], ...] = (("step", 0.0), ("step", 50.0), ("seconds", 50.0))
 
@@ -72,3 +73,26 @@ def test_many_threads_see_one_shot() -> None:
     assert len(seen) == 8
     assert len({id(shot) for shot in seen}) == 1
     assert shared.drawings == 1
+
+
+SILENCES = [(10.0, 5.0, 0.0), (40.0, 5.0, 40.0), (40.0, 0.2, 0.0), (101.0, 0.2, 101.0), (-3600.0, 5.0, 0.0),
+            (40.0, 0.0, 40.0)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("waited", "rate", "told"), SILENCES)
+def test_a_worker_that_records_nothing_is_noticed_by_its_own_pace(waited: float, rate: float, told: float) -> None:
+    run, writer = growing(5)
+    writer.state("running")
+    shot = replace(SharedRun(run.reader()).shot("step", 0.0, 100), rate=rate)
+    assert shot.silent(shot.info.updated_at + waited) == pytest.approx(told)
+    writer.state("paused")
+    resting = SharedRun(run.reader()).shot("step", 0.0, 100)
+    assert resting.silent(resting.info.updated_at + 1e6) == 0.0
+
+
+def test_many_viewers_look_less_often_and_those_who_left_are_forgotten() -> None:
+    run, _ = growing(5)
+    shared = SharedRun(run.reader())
+    assert [shared.pace(f"viewer {n}", now=100.0) for n in range(10)] == [1.0] * 3 + [2.0] * 5 + [3.0] * 2
+    assert shared.pace("viewer 0", now=101.0) == 3.0
+    assert shared.pace("viewer 0", now=100.0 + GONE_SECONDS + 1) == 1.0
