@@ -70,29 +70,32 @@ class Catalogue:
 
         Args:
             max_age: seconds; an answer that is no older is given again, whoever asked for it. 0 always looks.
-            patience: seconds after which runs never read before are left for the next call, the oldest first; how
-                many they are says `unread`. Endless reads all.
+            patience: seconds spent on runs never read before, after which the others are left for the next call, the
+                oldest first; how many they are says `unread`. Endless reads all. Looking at known runs does not
+                count, or a slow machine would never come to the end.
         """
         with self._lock:
             if time.monotonic() - self._answered <= max_age and not self._unread:
                 return self._answer
-            self._look(time.monotonic() + patience)
+            self._look(patience)
             return self._answer
 
-    def _look(self, deadline: float) -> None:
+    def _look(self, patience: float) -> None:
         known = self._known()
         entries: dict[str, Entry] = {}
         shown: dict[str, RunInfo] = {}
-        unread = 0
+        unread, spent = 0, 0.0
         for sample, path in self._folders():
             held = known.get(path)
-            if held is None and time.monotonic() > deadline:
+            if held is None and spent > patience:
                 unread += 1
                 continue
+            began = time.monotonic() if held is None else 0.0
             with contextlib.suppress(RunNotFoundError):  # removed between the listing and the look
                 entries[path] = _current(path, sample, held)
                 # A run of one's own wins over a sample of the same id.
                 shown.setdefault(path[-RUN_ID_LENGTH:], _stands(path, entries[path]))
+            spent += time.monotonic() - began if held is None else 0.0
         changed = {path: entry for path, entry in entries.items() if known.get(path) is not entry}
         gone = known.keys() - entries.keys()
         self._entries, self._unread = entries, unread

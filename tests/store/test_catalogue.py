@@ -303,6 +303,15 @@ def test_runs_never_read_before_are_left_for_the_next_call_when_patience_ends(ro
     assert [info.name for info in Catalogue(root).runs(patience=-1.0)] == ["value 1.0", "changed"]
 
 
+def test_every_call_reads_on_however_long_the_known_runs_take(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        finished_run(root)
+    catalogue = Catalogue(root)
+    ticking = iter(range(1, 1000))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticking)))  # each look takes a second
+    assert [len(catalogue.runs(patience=0.5)) for _ in range(3)] == [1, 2, 3]
+
+
 def test_an_answer_is_given_again_only_within_its_age(root: Path) -> None:
     finished_run(root)
     catalogue = Catalogue(root)
