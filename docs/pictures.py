@@ -41,8 +41,9 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--force-color-profile=s
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCHEMES = ("light", "dark")
 TALLEST = 4000  # pixels; a longer page is cut
-WIDTH = 1440
-FIRST = "first_visit"
+WIDTH, HEIGHT = 1440, 900
+FIRST = "first_visit"  # the first page before any training of one's own
+WINDOW = {"verdict": "diagnosis"}  # a page as the window shows it before anybody scrolls
 SETTLE_MS, PATIENCE_S = 900, 90
 # Three modalities that tell less and less: the verdict has something to find.
 TRAINED = ("--dataset", "synthetic", "--method", "cggm", "--set", "threads=1", "--set", "batch_size=64")
@@ -143,7 +144,7 @@ def settled(page: Page) -> None:
 
 def photographed(page: Page, width: int) -> bytes:
     """The whole page: the window is made as high as what scrolls in it."""
-    height = 900
+    height = HEIGHT
     for _ in range(3):
         wanted = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
         if wanted <= height:
@@ -189,29 +190,35 @@ def make(given: argparse.Namespace) -> None:
         runs.mkdir()
         browser = started.chromium.launch(executable_path=chromium(), args=FLAGS)
         with served(runs, given.port or free_port()) as url:
-            for scheme in given.scheme if FIRST in given.page else ():
-                kept(one(browser, url, given.width, scheme), given.to / f"{FIRST}-{scheme}{tail}")
+
+            def take(name: str, path: str) -> None:
+                for scheme, png in seen(browser, url + path, given, whole=name not in WINDOW):
+                    kept(png, given.to / f"{name}-{scheme}{tail}")
+
+            if FIRST in given.page:
+                take(FIRST, "/")
             with trained(runs) as (judged, living):
                 shown = chosen_runs(living, judged)
-                for scheme in given.scheme:
-                    for name in (name for name in given.page if name != FIRST):
-                        png = one(browser, url + address(name, shown), given.width, scheme)
-                        kept(png, given.to / f"{name}-{scheme}{tail}")
+                for name in (name for name in given.page if name != FIRST):
+                    take(name, address(WINDOW.get(name, name), shown))
         browser.close()
 
 
-def one(browser: Any, url: str, width: int, scheme: str) -> bytes:
-    """One page in one scheme."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-    )  # fmt: skip
+def seen(browser: Any, url: str, given: argparse.Namespace, *, whole: bool) -> Iterator[tuple[str, bytes]]:
+    """One page in every scheme asked for."""
+    size = {"width": given.width, "height": HEIGHT}
+    context = browser.new_context(viewport=size, color_scheme=given.scheme[0], reduced_motion="reduce")
     context.set_default_timeout(1000 * PATIENCE_S)
     try:
         page = context.new_page()
-        page.goto(url)
-        page.wait_for_selector("h1")
-        settled(page)
-        return photographed(page, width)
+        for scheme in given.scheme:
+            # Opened anew: tables do not paint themselves again when the scheme changes.
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size)
+            page.goto(url)
+            page.wait_for_selector("h1")
+            settled(page)
+            yield scheme, photographed(page, given.width) if whole else page.screenshot()
     finally:
         context.close()
 
@@ -227,7 +234,7 @@ def main() -> None:
     """Read what is asked for and make it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     cards = sorted(catalog.all_cards("page").values(), key=lambda card: card.order)
-    pages = [FIRST, *(card.name for card in cards)]
+    pages = [FIRST, *WINDOW, *(card.name for card in cards)]
     parser.add_argument("--to", type=Path, default=HOME / "docs" / "pictures", metavar="DIR")
     parser.add_argument("--form", choices=("webp", "png"), default="webp")
     parser.add_argument("--width", type=int, default=WIDTH, metavar="PIXELS")

@@ -19,12 +19,12 @@ REFRESH_SECONDS = 1.5
 SHOWN_JOBS = 200
 _AGAIN = "Goes on from the checkpoint where the run left one, else begins anew"
 _STATES = {
-    "pending": ("○ pending", "#5B6770"),
-    "running": ("● running", "#0069A6"),
-    "done": ("✓ done", "#00795A"),
-    "stopped": ("■ stopped", "#5B6770"),
-    "failed": ("✕ failed", "#B3400E"),
-    "cancelled": ("■ cancelled", "#5B6770"),
+    "pending": ("○ pending", "#6A7882"),
+    "running": ("● running", "#007AC2"),
+    "done": ("✓ done", "#008663"),
+    "stopped": ("■ stopped", "#6A7882"),
+    "failed": ("✕ failed", "#CE4910"),
+    "cancelled": ("■ cancelled", "#6A7882"),
 }
 
 

@@ -18,17 +18,17 @@ from cggm_core.ui import runs_facts
 from cggm_core.ui.runs_facts import Facts, in_line
 from cggm_core.ui.safe import plain
 
-# A sign beside each word: a state is told by shape and word, and only then by colour. The colours are dark
-# enough for white letters in both themes.
+# A sign beside each word: a state is told by shape and word, and only then by colour. The table writes black on a chip
+# in the light theme and white in the dark one, so each colour has the one brightness (0.179) that carries both at 4.5.
 STATES: Mapping[str, tuple[str, str]] = {
-    "starting": ("○ starting", "#5B6770"),
-    "running": ("● running", "#0069A6"),
-    "paused": ("‖ paused", "#8F5A00"),
-    "finished": ("✓ finished", "#00795A"),
-    "stopped": ("■ stopped", "#5B6770"),
-    "failed": ("✕ failed", "#B3400E"),
-    "died": ("✕ died", "#B3400E"),
-    "damaged": ("▲ damaged", "#A4508B"),
+    "starting": ("○ starting", "#6A7882"),
+    "running": ("● running", "#007AC2"),
+    "paused": ("‖ paused", "#A56800"),
+    "finished": ("✓ finished", "#008663"),
+    "stopped": ("■ stopped", "#6A7882"),
+    "failed": ("✕ failed", "#CE4910"),
+    "died": ("✕ died", "#CE4910"),
+    "damaged": ("▲ damaged", "#AF5695"),
 }
 SAMPLE, ARCHIVED = "sample", "archived"
 PIN = "★"
