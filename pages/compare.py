@@ -23,7 +23,7 @@ from cggm_core.figures.comparison import SPREADS, Group, apart, compared, places
 from cggm_core.names import MetricKey
 from cggm_core.store import RunInfo
 from cggm_core.ui import session
-from cggm_core.ui.configuration_picker import INLINE, bound, pick_configurations
+from cggm_core.ui.configuration_picker import INLINE, bound, pick_configurations, short
 from cggm_core.ui.cost_panel import cost_panel
 from cggm_core.ui.panels import figure_card
 from cggm_core.ui.safe import plain, sentences
@@ -146,7 +146,7 @@ def highlighted(by_name: Members) -> tuple[str, ...]:
         return tuple(by_name)
     listed = list(by_name)
     chosen = st.multiselect(
-        "Highlighted", listed, listed[:MOST_STRONG], key=f"compare.strong.{len(listed)}.{listed[0]}"[:80],
+        "Highlighted", listed, listed[:MOST_STRONG], key=f"compare.strong.{short(str(listed))}",
         max_selections=MOST_STRONG, format_func=lambda name: plain(name, 60),
         help="Drawn in colour with their bands; the others are thin grey lines that say their name when pointed at.",
     )  # fmt: skip
@@ -171,7 +171,9 @@ def curve(by_name: Members, key: MetricKey, view: View) -> None:
         bar.empty()
     note = f"Drawn at {PLACES:,} evenly spaced places of {thinned:,} recorded steps." if thinned else ""
     spec = compared(drawn, key, axis=view.axis, spread=view.spread, members=view.members, note=note)
-    figure_card(spec, key=f"compare.figure.{key}", link=f"compare:{view.axis}", height=HEIGHT, max_points=2000)
+    figure_card(
+        spec, key=f"compare.figure.{short(str(key))}", link=f"compare:{view.axis}", height=HEIGHT, max_points=2000
+    )
 
 
 def line_of(info: RunInfo, key: MetricKey, axis: Axis, half_life: float) -> tuple[FloatArray, FloatArray, int]:

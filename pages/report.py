@@ -15,7 +15,7 @@ from cggm_core.figures.print import WIDTHS
 from cggm_core.figures.report import write_report
 from cggm_core.store import RunInfo
 from cggm_core.ui import session
-from cggm_core.ui.configuration_picker import pick_configurations
+from cggm_core.ui.configuration_picker import pick_configurations, short
 from cggm_core.ui.safe import md, plain, sentences
 
 CARD = PageCard(
@@ -84,7 +84,7 @@ def in_full(by_name: Members) -> tuple[str, ...]:
     """Configurations of which a run is drawn in full."""
     names = list(by_name)
     chosen = st.multiselect(
-        "Drawn in full", names, names[:FIRST_DRAWN], key=f"report.drawn.{len(names)}.{names[0]}"[:80],
+        "Drawn in full", names, names[:FIRST_DRAWN], key=f"report.drawn.{short(str(names))}",
         max_selections=MOST_DRAWN, format_func=lambda name: plain(name, 60),
         help="Curves, verdict and gradient map of one run each. Comparison and tables show every configuration.",
     )  # fmt: skip
@@ -96,9 +96,10 @@ def contents(by_name: Mapping[str, Sequence[RunInfo]], drawn: int) -> None:
     runs = sum(map(len, by_name.values()))
     seconds = max(1, round(SECONDS_A_FIGURE * (FIGURES_A_RUN * drawn + 5)))
     many = "configuration" if len(by_name) == 1 else "configurations"
-    with st.container(border=True):
+    with st.container(border=True, gap="xsmall"):
         st.markdown(f"**In the archive** · {runs} {'run' if runs == 1 else 'runs'} of {len(by_name)} {many}")
-        st.markdown("\n".join(f"- {line}" for line in HELD))
+        for line in HELD:
+            st.markdown(f"- {line}")
         st.caption(f"Making it takes about {seconds} s on a quiet machine; leaving the page or Stop ends it.")
 
 

@@ -68,7 +68,7 @@ def pick_configurations(key: str) -> Picked | None:
                 ),
             )  # fmt: skip
     by_name = configurations(sets[word][1])
-    words = {_word(name, runs): name for name, runs in by_name.items()}
+    words = {short(comparison.group_of(runs[0])): name for name, runs in by_name.items()}
     chosen = _configurations(f"{key}.configurations.{word}", words, by_name, row)
     named = {name: by_name[name] for name in by_name if name in chosen}
     if not named:
@@ -185,10 +185,9 @@ def _configurations(key: str, words: Mapping[str, str], by_name: Mapping[str, Se
     return [words[word] for word in chosen]
 
 
-def _word(name: str, runs: Sequence[RunInfo]) -> str:
-    """Six letters that name a configuration in an address, the same in every folder."""
-    group = comparison.group_of(runs[0])
-    return hashlib.sha256(group.encode("utf-8", "replace")).hexdigest()[:6]
+def short(text: str) -> str:
+    """Six letters that stand for a text of users where it must not be: in addresses and in names of widgets."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:6]
 
 
 def _named(text: str, by_name: Mapping[str, Sequence[RunInfo]]) -> str | None:
