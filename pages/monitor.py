@@ -32,6 +32,7 @@ CARD = PageCard(
 
 HALF_LIVES = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LOG_BYTES = 16_000
+FEW_EVENTS = 7
 BADGES = {
     "starting": (":material/hourglass_top:", "gray"),
     "running": (":material/play_circle:", "blue"),
@@ -231,7 +232,8 @@ def events(happened: tuple[Event, ...]) -> None:
             st.caption("Nothing has happened yet. Interventions, resumes and warnings are listed here.")
             return
         st.dataframe(
-            event_table(happened), hide_index=True, height=PANEL_HEIGHT, key="monitor.events",
+            event_table(happened), hide_index=True, key="monitor.events",
+            height="content" if len(happened) <= FEW_EVENTS else PANEL_HEIGHT,
             alt="Events of the run, newest first",
         )  # fmt: skip
 

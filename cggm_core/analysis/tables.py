@@ -142,7 +142,8 @@ def settings_grid(apart: Mapping[str, Mapping[str, object]], names: Sequence[str
 
 
 def _setting(one: Mapping[str, object], name: str) -> str:
-    return str(one[name])[:80] if name in one else "–"
+    value = one.get(name, "–")
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)[:80]
 
 
 def to_frame(table: ScoreTable) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from cggm_core.cards import MethodCard, Param, Value
 from cggm_core.errors import CggmError
 from cggm_core.store import ENDED, Event, RunInfo
 from cggm_core.ui import session
+from cggm_core.ui.forms import title
 from cggm_core.ui.safe import md
 
 _LEDGER = "monitor.asked"
@@ -143,15 +144,15 @@ def _input(info: RunInfo, param: Param, value: Value) -> Value | None:
     key = f"monitor.{info.id}.{param.name}.{value}"
     now = f"{param.text}. In force now: {value}."
     if isinstance(param.default, bool):
-        return bool(st.toggle(param.name, bool(value), key=key, help=md(now, 400)))
+        return bool(st.toggle(title(param), bool(value), key=key, help=md(now, 400)))
     if isinstance(param.default, str):
         place = param.choices.index(str(value)) if value in param.choices else 0
-        return str(st.selectbox(param.name, param.choices, place, key=key, help=md(now, 400)))
+        return str(st.selectbox(title(param), param.choices, place, key=key, help=md(now, 400)))
     kind = float if isinstance(param.default, float) else int
     low = None if param.low is None else kind(param.low)
     high = None if param.high is None else kind(param.high)
     entered: float | int | None = st.number_input(
-        param.name, low, high, kind(value), step=None if kind is int else 0.05, key=key, width=130,
+        title(param), low, high, kind(value), step=None if kind is int else 0.05, key=key, width=130,
         format="%.4g" if kind is float else None, help=md(now, 400),
     )  # fmt: skip
     return entered

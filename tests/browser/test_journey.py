@@ -71,7 +71,7 @@ def test_start_watch_intervene_stop_and_compare(visit: Visit, runs: Path, pictur
 
     away, zoomed, drawn = hide_a_line(page), zoom(page), last_step(page)
 
-    rho = page.get_by_role("spinbutton", name="rho", exact=True)
+    rho = page.get_by_role("spinbutton", name="ρ (rho)", exact=True)
     rho.fill("1.7")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Apply").click()

@@ -12,7 +12,7 @@ from tests.pages.conftest import Open
 
 def test_inputs_of_live_settings_begin_with_what_is_in_force(root: Path, living: str, open_page: Open) -> None:
     at = open_page("monitor", run=living)
-    rho = next(one for one in at.number_input if one.label == "rho")
+    rho = next(one for one in at.number_input if one.label == "ρ (rho)")
     # A page whose run is cut short shows what the message itself says, not what the server remembers.
     assert rho.proto.default == rho.value == 1.3
     switches = {one.label: one for one in at.toggle}
