@@ -61,6 +61,9 @@ def main() -> None:
                     "choose configurations above.", icon=":material/info:")  # fmt: skip
             return
         by_name = dict(picked.by_name)
+        if picked.repeats:
+            st.caption(f"{picked.repeats} older or unfinished runs are left out: of several runs of one seed the "
+                       "newest finished one counts.")  # fmt: skip
         view = controls(by_name)
         place = st.container()  # the table needs no history and is there at once; the curves follow above it
         scores(by_name, view.strong)

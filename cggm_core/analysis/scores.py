@@ -19,7 +19,7 @@ _SHOWN = ("score", "unimodal_score")
 
 
 def configurations(infos: Sequence[RunInfo], baseline: str = "") -> dict[str, tuple[RunInfo, ...]]:
-    """Runs by configuration under short names, the baseline first.
+    """Runs by configuration under short names, the baseline first, one run a seed as `one_a_seed` takes them.
 
     Args:
         infos: runs; those that differ in the seed alone are one configuration.
@@ -31,7 +31,7 @@ def configurations(infos: Sequence[RunInfo], baseline: str = "") -> dict[str, tu
     """
     groups = comparison.grouped(infos)
     titles = comparison.group_names(groups)
-    by_name = {titles[group]: runs for group, runs in groups.items()}
+    by_name = {titles[group]: one_a_seed(runs) for group, runs in groups.items()}
     if not by_name:
         return {}
     if baseline and baseline not in by_name:
@@ -40,6 +40,21 @@ def configurations(infos: Sequence[RunInfo], baseline: str = "") -> dict[str, tu
     done = {name: sum(run.state == "finished" for run in by_name[name]) for name in plain}
     first = baseline or max(plain, key=lambda name: done[name], default="") or next(iter(by_name))
     return {first: by_name[first], **by_name}
+
+
+def one_a_seed(runs: Sequence[RunInfo]) -> tuple[RunInfo, ...]:
+    """Of several runs of one seed the newest that finished, else the newest; runs that name no seed are all kept.
+
+    A seed run twice is the same number twice: counted twice it would make a spread look smaller than it is.
+
+    Args:
+        runs: of one configuration.
+    """
+    kept: dict[object, RunInfo] = {}
+    for info in sorted(runs, key=lambda run: (run.state == "finished", run.id)):  # ids ascend with time
+        seed = comparison.seed_of(info)
+        kept[seed if seed >= 0 else info.id] = info
+    return tuple(sorted(kept.values(), key=lambda run: (comparison.seed_of(run), run.id)))
 
 
 def data_sets(infos: Sequence[RunInfo], *, samples_apart: bool = False) -> dict[str, tuple[str, list[RunInfo]]]:
@@ -129,7 +144,6 @@ def score_table(by_name: Members, keys: Sequence[MetricKey] | None = None) -> Sc
         cells = []
         for key in keys:
             own, pinned = values(runs, key), pinned_values[key]
-            # Two runs of one seed count once each in the mean, but a pair needs one run a seed.
             pair = None if name == baseline else comparison.paired(own, pinned)
             cells.append(
                 Cell(comparison.sample([info.summary[key].last for info in runs if key in info.summary]), pair)

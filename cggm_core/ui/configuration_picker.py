@@ -37,11 +37,13 @@ class Picked:
         by_name: runs by configuration, the baseline first.
         baseline: its name.
         data: label of the data set.
+        repeats: runs of these configurations left out, because a newer one of the same seed counts.
     """
 
     by_name: Mapping[str, tuple[RunInfo, ...]]
     baseline: str
     data: str
+    repeats: int = 0
 
 
 def pick_configurations(key: str) -> Picked | None:
@@ -79,7 +81,9 @@ def pick_configurations(key: str) -> Picked | None:
             lambda k: st.selectbox("Baseline", list(named), key=k, format_func=plain, width=260),
             meaning=lambda text: _named(text, named),
         )  # fmt: skip
-    return Picked({pinned: named[pinned], **named}, pinned, sets[word][0])
+    groups = {comparison.group_of(runs[0]) for runs in named.values()}
+    there = sum(comparison.group_of(info) in groups for info in sets[word][1])
+    return Picked({pinned: named[pinned], **named}, pinned, sets[word][0], there - sum(map(len, named.values())))
 
 
 def bound(

@@ -1,7 +1,7 @@
 """Runs put together: by configuration (the same but for the seed), data set, method or tag.
 
-Every number stands with the count it was computed from, and is computed from all runs of the group, never from a
-sample of them.
+Every number stands with the count it was computed from, and is computed from all runs of the group that count, never
+from a part of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import streamlit as st
 
 from cggm_core.analysis import comparison
 from cggm_core.analysis.comparison import Sample
+from cggm_core.analysis.scores import one_a_seed
 from cggm_core.store import RunInfo
 from cggm_core.ui.runs_facts import Facts, group_of, in_line
 from cggm_core.ui.runs_view import CONFIGURATION, DATASET, HIGHEST, LOWEST, METHOD, TAG
@@ -43,8 +44,8 @@ class Group:
         name: what they share, for people.
         members: the runs, in the order given.
         states: how many runs there are of each state.
-        score: newest fused validation score over all finished runs; of no run where their data sets differ, because
-            such scores do not compare.
+        score: newest fused validation score over the finished runs, of a configuration one run a seed
+            (`one_a_seed`); of no run where their data sets differ, because such scores do not compare.
     """
 
     by: str
@@ -113,7 +114,7 @@ def column_config(by: str) -> dict[str, Any]:
             help="Mean of the newest validation score over the finished runs; left out where data sets differ"),
         "std": config.NumberColumn(
             "± std", format="%.3f", width=58, help="Standard deviation over those runs; one run has none"),
-        "n": config.NumberColumn("n", format="%d", width=42, help="Runs behind mean and deviation"),
+        "n": config.NumberColumn("n", format="%d", width=42, help="Runs behind it; of a configuration one a seed"),
         "unimodal": config.TextColumn(
             "Unimodal, mean", width=190, help="Mean validation score of each modality's classifier, finished runs"),
         "started": config.DatetimeColumn("Newest", format="distance", width=120),
@@ -142,7 +143,12 @@ def _group(by: str, key: str, members: tuple[Facts, ...]) -> Group:
     for f in members:
         states[f.state] = states.get(f.state, 0) + 1
     alike = len({f.dataset for f in members}) == 1
-    ended = [f.score for f in members if alike and f.state == "finished" and f.score is not None]
+    # A seed run twice is one number: a configuration counts one run a seed.
+    counted = {info.id for info in one_a_seed([f.info for f in members])} if by == CONFIGURATION else None
+    ended = [
+        f.score for f in members
+        if alike and f.state == "finished" and f.score is not None and (counted is None or f.info.id in counted)
+    ]  # fmt: skip
     name = key.partition("\n")[0] or NOTHING
     return Group(by, key, name, members, states, comparison.sample(ended))
 
