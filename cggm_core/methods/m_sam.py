@@ -19,7 +19,7 @@ CARD = MethodCard(
     title="M-SAM",
     summary="Sharpness-aware steps for the modality that Shapley values call dominant, plain ones for the rest.",
     params=(
-        Param("rho", 0.05, 0.0, 10.0, "length of the perturbation of the weights: 0 is joint training, large ones "
+        Param("radius", 0.05, 0.0, 10.0, "length of the perturbation of the weights: 0 is joint training, large ones "
               "leave the neighbourhood that matters"),
         Param("perturbed", "everything", text="which weights are perturbed: everything is the published form, in which "
               "only the size of the largest share counts; encoder perturbs the dominant encoder alone",
@@ -32,9 +32,9 @@ CARD = MethodCard(
     paper="Nowdeh et al., NeurIPS 2025",
     requires=("subset_forward", "second_pass", "encoder_gradients"),
     reports=("contribution_share", "sharpness"),
-    neutral={"rho": 0.0},
+    neutral={"radius": 0.0},
     cost="forward and backward twice, and the fusion 2^M - 2 times more without gradient",
-    departs="paper: contribution to the batch's accuracy, no code and no rho at hand; ours: mean agreement with the "
+    departs="paper: contribution to the batch's accuracy, no code and no radius at hand; ours: mean agreement with the "
     "truth, which has no ties and exists for every task; absent features as zeros; negative values as 0",
     limits="exact Shapley values need 2^M predictions a step",
 )  # fmt: skip
@@ -51,16 +51,16 @@ def shares(values: Tensor) -> Tensor:
     return torch.where(total > 0, kept / torch.where(total > 0, total, 1.0), torch.full_like(kept, 1 / len(kept)))
 
 
-def perturbation(gradients: list[Tensor], rho: float, norm: Tensor, part: Tensor) -> list[Tensor]:
+def perturbation(gradients: list[Tensor], radius: float, norm: Tensor, part: Tensor) -> list[Tensor]:
     """Rho g / |g| times `part`; 0 for a zero gradient.
 
     Args:
         gradients: g.
-        rho: length.
+        radius: length of the step (the paper writes rho), 0 or more.
         norm: |g| over everything that is perturbed.
         part: 1 to perturb these, 0 to leave them; a scalar on the device.
     """
-    return list(torch._foreach_mul(gradients, part * rho / (norm + 1e-12)))
+    return list(torch._foreach_mul(gradients, part * radius / (norm + 1e-12)))
 
 
 def mixed(gradients: list[Tensor], perturbed: list[Tensor], share: Tensor) -> list[Tensor]:
@@ -69,7 +69,7 @@ def mixed(gradients: list[Tensor], perturbed: list[Tensor], share: Tensor) -> li
 
 
 class MSam(BalanceMethod):
-    """g = nu_d grad L(theta + eps) + (1 - nu_d) grad L(theta), eps = rho grad L / |grad L|, d the largest share.
+    """g = nu_d grad L(theta + eps) + (1 - nu_d) grad L(theta), eps = radius grad L / |grad L|, d the largest share.
 
     The recorded raw gradient norm is that of this mixture: it is what backward yields.
 
@@ -88,7 +88,7 @@ class MSam(BalanceMethod):
 
     def on_loss(self, step: Step) -> None:
         """Shapley values of the batch; the empty set is worth 0."""
-        if not self.knobs["rho"]:
+        if not self.knobs["radius"]:
             return
         with torch.no_grad():
             worth = [torch.zeros_like(self.values[0])]
@@ -105,7 +105,7 @@ class MSam(BalanceMethod):
     def backward(self, step: Step, run: Backward) -> None:
         """Gradients at the weights, then at the perturbed weights, then their mixture; the weights come back whole."""
         run(step.loss)
-        if not self.knobs["rho"]:
+        if not self.knobs["radius"]:
             return
         learning: list[Tensor] = [p for p in step.model.parameters() if p.grad is not None]
         here = gradients_of(learning)
@@ -125,7 +125,7 @@ class MSam(BalanceMethod):
 
     def _perturb(self, step: Step) -> None:
         """Move the weights by eps."""
-        rho, one = float(self.knobs["rho"]), torch.ones((), device=self.shares.device)
+        radius, one = float(self.knobs["radius"]), torch.ones((), device=self.shares.device)
         groups: list[list[Tensor]] = [[p for p in step.model.parameters() if p.grad is not None]]
         parts = [one]
         if self.knobs["perturbed"] == "encoder":
@@ -135,7 +135,7 @@ class MSam(BalanceMethod):
         norms = [part * l2_norm(gradients_of(group)) for part, group in zip(parts, groups, strict=True)]
         norm = torch.linalg.vector_norm(torch.stack(norms))
         for part, group in zip(parts, groups, strict=True):
-            for parameter, moved in zip(group, perturbation(gradients_of(group), rho, norm, part), strict=True):
+            for parameter, moved in zip(group, perturbation(gradients_of(group), radius, norm, part), strict=True):
                 parameter.add_(moved)
 
     def state_dict(self) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def test_another_pass_at_the_same_weights_is_the_same_pass_and_leaves_the_random
 @pytest.mark.parametrize("perturbed", ["everything", "encoder"])
 def test_m_sam_with_a_vanishing_perturbation_is_joint_training_to_rounding(perturbed: str) -> None:
     given = {"optimiser": "sgd", "lr": 0.05}
-    near, _ = trained(tiny_config("m_sam", **given, **{"method.rho": 1e-7, "method.perturbed": perturbed}))
-    far, _ = trained(tiny_config("m_sam", **given, **{"method.rho": 0.5, "method.perturbed": perturbed}))
+    near, _ = trained(tiny_config("m_sam", **given, **{"method.radius": 1e-7, "method.perturbed": perturbed}))
+    far, _ = trained(tiny_config("m_sam", **given, **{"method.radius": 0.5, "method.perturbed": perturbed}))
     joint, _ = trained(tiny_config("joint", **given))
     for name, value in joint.model.state_dict().items():
         torch.testing.assert_close(near.model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
