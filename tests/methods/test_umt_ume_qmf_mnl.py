@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cggm_core.engine.trainer import Trainer
+from cggm_core.engine.trainer import Place, Trainer
 from cggm_core.methods.mnl import guide
 from cggm_core.methods.qmf import confidence, fuse, in_unit_range, ranking_loss
 from cggm_core.methods.ume import average
@@ -30,13 +30,16 @@ def test_umt_teachers_learn_before_the_run_and_stay() -> None:
     trainer = Trainer(config, tiny_data(config))
     fresh = bits(trainer.method.modules()["teachers"])
     kept: list[dict[str, bytes]] = []
+    meanwhile: list[dict[str, bytes]] = []
 
-    def before(_place: object) -> bool:
-        kept.append(bits(trainer.method.modules()["teachers"]))
+    def before(place: Place) -> bool:
+        seen = meanwhile if place.beside else kept
+        seen.append(bits(trainer.method.modules()["teachers"]))
         return True
 
     trainer.fit(between=before)
-    assert kept[0] == fresh  # asked before the first epoch starts
+    assert kept[0] == meanwhile[0] == fresh  # asked before the first epoch starts
+    assert meanwhile[1] != fresh
     assert kept[1] == kept[-1] != fresh
     assert not any(module.training for module in trainer.method.modules()["teachers"].modules())
 
