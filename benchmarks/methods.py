@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -34,6 +34,9 @@ from cggm_core.config import RunConfig
 from cggm_core.errors import CggmError
 from cggm_core.names import MetricKey
 from cggm_core.store import Catalogue, RunInfo, create_run, run_folder
+
+if TYPE_CHECKING:
+    from cggm_core.engine.trainer import Place
 
 DATA = (
     "digits_views",
@@ -162,9 +165,15 @@ def costs(rows: Sequence[Row], epochs: int, rounds: int) -> dict[str, tuple[floa
             if row.refused:
                 continue
             seen: list[float] = []
+
+            def between(place: Place, seen: list[float] = seen) -> bool:
+                if place.beside is None:  # steps of teachers and trials are the training's time, not the step's
+                    seen.append(time.process_time())
+                return True
+
             begun = time.process_time()
             trainer = prepare(row.configs[0].with_settings({"epochs": epochs})).trainer
-            trainer.fit(between=lambda _place, seen=seen: seen.append(time.process_time()) or True)
+            trainer.fit(between=between)
             whole = time.process_time() - begun
             if turn:  # the first round warms caches and allocators up
                 gaps = [after - before for before, after in itertools.pairwise(seen)]
