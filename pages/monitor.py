@@ -207,11 +207,13 @@ def draw(shot: Shot, link: str) -> int:
     def look(window: Window | None) -> None:
         st.session_state[_WINDOW] = (link, window)
 
-    if shot.rows > BESIDE_POINTS:
-        st.caption(
-            f"{shot.rows:,} steps are recorded. A line is drawn with at most {BESIDE_POINTS:,} points that keep every "
-            "extreme; zoom in, and the part in view is drawn from all of its rows."
-        )
+    # A place of its own, filled or not: an element that came in between would have every chart below mounted anew.
+    with st.container():
+        if shot.rows > BESIDE_POINTS:
+            st.caption(
+                f"{shot.rows:,} steps are recorded. A line is drawn with at most {BESIDE_POINTS:,} points that keep "
+                "every extreme; zoom in, and the part in view is drawn from all of its rows."
+            )
     pairs = list(zip(shot.specs, shot.pictures, strict=True))
     sent = 0
     for start in range(0, len(pairs), 2):

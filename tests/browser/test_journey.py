@@ -31,7 +31,7 @@ def event_on_every_chart(page: Any) -> int:
     plots = page.locator(".cggm-plot").all()
     for plot in plots:
         plot.scroll_into_view_if_needed()
-        drawn = "(plot) => (plot.layout.shapes || []).some((shape) => shape.name === 'event set')"
+        drawn = "(plot) => (plot.layout?.shapes || []).some((shape) => shape.name === 'event set')"
         assert wait_for(lambda plot=plot, drawn=drawn: plot.evaluate(drawn))
     plots[0].scroll_into_view_if_needed()
     return len(plots)
@@ -69,6 +69,9 @@ def test_start_watch_intervene_stop_and_compare(visit: Visit, runs: Path, pictur
     )
     page.screenshot(path=pictures / "2-monitor-live.png")
 
+    mounted = page.evaluate(
+        "[...document.querySelectorAll('.cggm-plot')].map((plot) => { plot.dataset.mounted = 'first'; }).length"
+    )
     away, zoomed, drawn = hide_a_line(page), zoom(page), last_step(page)
 
     rho = page.get_by_role("spinbutton", name="ρ (rho)", exact=True)
@@ -77,6 +80,9 @@ def test_start_watch_intervene_stop_and_compare(visit: Visit, runs: Path, pictur
     page.get_by_role("button", name="Apply").click()
     wait_draws(page, 5)
     assert event_on_every_chart(page) >= 5
+    # Past a thousand steps a sentence says how lines are thinned; nothing that comes and goes may mount a chart anew.
+    page.wait_for_function("document.body.innerText.includes('steps are recorded')")
+    assert page.locator(".cggm-plot[data-mounted=first]").count() == mounted
     heard = wait_for(lambda: [e for e in open_reader(runs / run_id).events() if e.kind == "set"])
     assert heard[0].data["rho"] == 1.7
     page.wait_for_selector("text=Done at step")
